@@ -1,0 +1,112 @@
+"""The values that travel through a client: frames, detections, results and their accounts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DropReason(StrEnum):
+    """Why a captured frame got no answer. The first three happen at the camera, the others anywhere."""
+
+    SOURCE_OVERRUN = "source_overrun"  # the next frame came before this one was taken from the source
+    DISCONNECTED = "disconnected"  # sent, and the stream broke before its result came
+    UNSENT = "unsent"  # no connection to send it on
+    MAILBOX = "mailbox"  # a fresher frame took its place while it waited
+    EXPIRED = "expired"  # older than max_age
+    SHUTDOWN = "shutdown"  # the client or the relay was stopping
+
+
+class Status(StrEnum):
+    """What became of a frame."""
+
+    DELIVERED = "delivered"
+    ERRORED = "errored"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One captured picture.
+
+    `image_bgr` is uint8 [H, W, 3], OpenCV's channel order; None where the source gives encoded files.
+    `jpeg` is the encoded file where the source already has one (an image folder), else None.
+    `captured_s` is `time.monotonic()` at capture, `captured_unix_ns` the wall clock's.
+    """
+
+    camera_id: str
+    frame_id: int
+    captured_s: float
+    captured_unix_ns: int
+    image_bgr: NDArray[np.uint8] | None = None
+    jpeg: bytes | None = None
+    name: str = ""  # the file the frame came from, where there is one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """K detections of one frame by falling score.
+
+    `boxes` float32 [K, 4]: ymin, xmin, ymax, xmax in 0..1 of the frame. `scores` float32 [K] in 0..1.
+    `class_ids` int32 [K], 0-based. `labels` K class names.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What became of one frame: exactly one of `detections`, `reason` and `error` is set.
+
+    `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
+    monotonic clock. `stages_ms` names the parts of it (encode, network, relay_queue, predict, ...).
+    """
+
+    frame: Frame
+    status: Status
+    age_s: float
+    detections: Detections | None = None
+    reason: DropReason | str | None = None  # a relay may know reasons that this client does not
+    error: str | None = None  # "CODE: message"
+    model_name: str = ""
+    model_version: int = 0
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Account:
+    """Frame conservation: captured = delivered + errored + dropped{reason}, always."""
+
+    captured: int = 0
+    delivered: int = 0
+    errored: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: Result) -> None:
+        """Count one result; `captured` is counted where frames are captured."""
+        if result.status is Status.DELIVERED:
+            self.delivered += 1
+        elif result.status is Status.ERRORED:
+            self.errored += 1
+        else:
+            self.dropped[str(result.reason)] += 1
+
+    @property
+    def settled(self) -> int:
+        """Frames whose fate is known."""
+        return self.delivered + self.errored + self.dropped.total()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every captured frame is accounted for. True only once nothing is under way."""
+        return self.captured == self.settled
