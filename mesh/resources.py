@@ -1,0 +1,206 @@
+"""Kubernetes YAML, read so that every field remembers the file and line it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_NODES = 200_000  # of one file; anchors that multiply stop here
+MAX_BYTES = 5_000_000
+
+
+class MeshError(Exception):
+    """What is wrong with the mesh's configuration or its run, in words for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a field stands. `line` counts from 1."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+class Map(dict[str, Any]):
+    """A YAML mapping; `at` is its own position, `key_at` that of each key."""
+
+    at: Position
+    key_at: dict[str, Position]
+
+    def __init__(self, at: Position) -> None:
+        super().__init__()
+        self.at = at
+        self.key_at = {}
+
+    def put(self, key: str, value: Any, at: Position) -> None:
+        self[key] = value
+        self.key_at[key] = at
+
+
+class Seq(list[Any]):
+    """A YAML sequence; `at` is its own position, `item_at` that of each item."""
+
+    at: Position
+    item_at: list[Position]
+
+    def __init__(self, at: Position) -> None:
+        super().__init__()
+        self.at = at
+        self.item_at = []
+
+    def put(self, value: Any, at: Position) -> None:
+        self.append(value)
+        self.item_at.append(at)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One Kubernetes object."""
+
+    body: Map
+
+    @property
+    def api_version(self) -> str:
+        return str(self.body.get("apiVersion") or "")
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def kind(self) -> str:
+        return str(self.body.get("kind") or "")
+
+    @property
+    def metadata(self) -> Map:
+        found = self.body.get("metadata")
+        return found if isinstance(found, Map) else Map(self.at)
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata.get("name") or "")
+
+    @property
+    def namespace(self) -> str:
+        return str(self.metadata.get("namespace") or "default")
+
+    @property
+    def spec(self) -> Map:
+        found = self.body.get("spec")
+        return found if isinstance(found, Map) else Map(self.at)
+
+    @property
+    def at(self) -> Position:
+        return self.body.at
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+def position(node: Map | Seq, key: str | int) -> Position:
+    """The position of `node[key]`, or of the node itself where it has no such entry."""
+    if isinstance(node, Map) and isinstance(key, str):
+        return node.key_at.get(key, node.at)
+    if isinstance(node, Seq) and isinstance(key, int) and -len(node) <= key < len(node):
+        return node.item_at[key]
+    return node.at
+
+
+def load_file(path: Path) -> list[Resource]:
+    """The objects of one YAML file, empty documents left out, the items of a `kind: List` one by one.
+
+    Raises MeshError ("file:line: what") for a file that can't be read, isn't YAML, repeats a key, or holds
+    something that isn't an object with a kind.
+    """
+    return load_text(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The file's text, at most 5 MB."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise MeshError(f"{path}: {path.stat().st_size} bytes, a YAML file has at most {MAX_BYTES}")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeshError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def load_text(text: str, path: Path, first_line: int = 1) -> list[Resource]:
+    """As `load_file`, for text that starts at `first_line` of `path`."""
+    found: list[Resource] = []
+    for document in load_documents(text, path, first_line):
+        if document is None:
+            continue
+        if not isinstance(document, Map) or not document.get("kind"):
+            at = document.at if isinstance(document, Map | Seq) else Position(path, first_line)
+            raise MeshError(f"{at}: expected a Kubernetes object with apiVersion and kind")
+        if document["kind"] == "List" and isinstance(document.get("items"), Seq):
+            found += [Resource(item) for item in document["items"] if isinstance(item, Map)]
+        else:
+            found.append(Resource(document))
+    return found
+
+
+def load_documents(text: str, path: Path, first_line: int = 1) -> Iterator[Any]:
+    """The YAML documents of a text as Map, Seq and scalars."""
+    loader = yaml.CSafeLoader(text) if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            yield None if node is None else _Builder(loader, path, first_line).build(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = first_line + (mark.line if mark else 0)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise MeshError(f"{path}:{line}: not YAML: {problem}") from None
+    except RecursionError:
+        raise MeshError(f"{path}:{first_line}: nested too deep") from None
+    finally:
+        loader.dispose()
+
+
+class _Builder:
+    """Turns PyYAML's nodes into Map and Seq, with Kubernetes' types: a date stays a string."""
+
+    def __init__(self, loader: Any, path: Path, first_line: int) -> None:
+        self.loader, self.path, self.first_line = loader, path, first_line
+        self.nodes = 0
+
+    def at(self, node: yaml.Node) -> Position:
+        return Position(self.path, self.first_line + node.start_mark.line)
+
+    def build(self, node: yaml.Node) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise MeshError(f"{self.at(node)}: more than {MAX_NODES} values in one document")
+        if isinstance(node, yaml.MappingNode):
+            return self._map(node)
+        if isinstance(node, yaml.SequenceNode):
+            items = Seq(self.at(node))
+            for item in node.value:
+                items.put(self.build(item), self.at(item))
+            return items
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value
+        try:
+            return self.loader.construct_object(node)
+        except ValueError as error:  # "!!int x"
+            raise MeshError(f"{self.at(node)}: {error}") from None
+
+    def _map(self, node: yaml.MappingNode) -> Map:
+        fields = Map(self.at(node))
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                raise MeshError(f"{self.at(key_node)}: a key must be a plain string")
+            key = str(key_node.value)
+            if key in fields:
+                raise MeshError(f"{self.at(key_node)}: {key} stands here twice")
+            fields.put(key, self.build(value_node), self.at(key_node))
+        return fields
