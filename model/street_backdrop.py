@@ -356,7 +356,7 @@ def _textured(canvas: Image, view: View, rng: np.random.Generator) -> Image:
     )
     fine = rng.normal(0, 2.0, (h, w)).astype(np.float32)
     fine[: max(0, min(h, int(view.horizon)))] *= 0.3
-    grain: npt.NDArray[np.float32] = slow * 0.7 + fine
+    grain: npt.NDArray[np.float32] = slow * 0.3 + fine
     y, x = np.linspace(-1, 1, h, dtype=np.float32)[:, None], np.linspace(-1, 1, w, dtype=np.float32)[None, :]
     dark = 1 - 0.14 * np.clip(x * x + y * y - 0.5, 0, 1.5)
     return np.asarray(np.clip(canvas * dark[..., None] + grain[..., None], 0, 255), np.uint8)

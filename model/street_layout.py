@@ -134,8 +134,9 @@ def _fill_across(layout: Layout, rng: np.random.Generator, busy: float) -> None:
     for _ in range(rng.poisson(1.6 * busy)):
         loop = 2 * half(z_bike) + 8
         add(("bicycle", "rider"), z_bike, float(rng.uniform(0, loop)), float(rng.uniform(3, 5.5)), loop)
-    deep = max(plan.near - 4.5, view.focal * view.tall / (view.height * 0.97 - view.horizon))
-    walkers(3.5 * busy, min(deep, plan.near - 0.6), plan.near - 0.5)
+    # The foremost walk a little above the frame's lower edge.
+    deep = max(plan.near * 0.55, view.focal * view.tall / (view.height * 0.97 - view.horizon))
+    walkers(4.5 * busy, min(deep, plan.near - 0.6), plan.near - 0.5)
     for _ in range(rng.poisson(1.2)):  # parked bicycles
         z = float(rng.choice([plan.wall - 0.5, plan.near - 0.9]))
         add(("bicycle",), z, float(rng.uniform(0, 2 * half(z))), 0.0, 2 * half(z))

@@ -1,0 +1,8 @@
+"""The demo weights: a YOLOv8n trained from scratch on the synthetic street, for where no others can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DEMO_WEIGHTS = Path(__file__).with_name("yolov8n-street.pt")
+DEMO_WEIGHTS_SHA256 = ""
