@@ -37,7 +37,11 @@ def validation_set(n: int, seed: int = 0, size_wh: tuple[int, int] = (1280, 720)
         rendered = StreetScene(scene_seed, size_wh).render(float(rng.uniform(0, 3600)))
         paint_stamp(rendered.image_bgr, i, 1_700_000_000_000_000_000 + i)
         yield Frame(
-            rendered.image_bgr, rendered.boxes_xyxy, rendered.class_ids, rendered.ignored_xyxy, rendered.ignored_ids
+            rendered.image_bgr,
+            rendered.boxes_xyxy,
+            rendered.class_ids,
+            rendered.ignored_xyxy,
+            rendered.ignored_ids,
         )
 
 
