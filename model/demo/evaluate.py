@@ -28,8 +28,8 @@ from model.demo import DEMO_WEIGHTS
 from model.evaluate import MapResult, Prediction, Truth, evaluate_map
 from model.letterbox import fit
 from model.street import CLASS_NAMES
-from model.street_dataset import Frame, validation_set
-from model.street_pen import Image
+from model.street.dataset import Frame, validation_set
+from model.street.pen import Image
 
 LOW_CONF = 0.001  # Ultralytics' val
 _CANDIDATES = 2000  # per image into the NMS, the best by score; more only cost time where 300 come out

@@ -27,7 +27,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
 
 from model.street import CLASS_NAMES
-from model.street_dataset import CHUNK, Batch, training_chunk
+from model.street.dataset import CHUNK, Batch, training_chunk
 
 _WARMUP, _DECAY = 150, 0.25  # iterations; the share of all iterations
 _WEIGHT_DECAY, _MAX_NORM = 0.02, 10.0
@@ -84,7 +84,11 @@ def _batches(seed: int, start: int, stop: int, size: float, workers: int) -> Ite
     first = start // CHUNK
     chunks = _Chunks(seed, first, (stop + CHUNK - 1) // CHUNK - first, size)
     loader = DataLoader(
-        chunks, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None, collate_fn=lambda x: x
+        chunks,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
+        collate_fn=lambda x: x,
     )
     number = first * CHUNK
     for chunk in loader:
@@ -96,7 +100,9 @@ def _batches(seed: int, start: int, stop: int, size: float, workers: int) -> Ite
 
 def _step(model: nn.Module, loss_of: Any, batch: Batch, optimizer: torch.optim.Optimizer) -> list[float]:
     """One step; the losses of box, class and distribution."""
-    images = torch.from_numpy(batch.images_rgb).permute(0, 3, 1, 2).float().div_(255)  # [N, 3, H, W], channels last
+    images = (
+        torch.from_numpy(batch.images_rgb).permute(0, 3, 1, 2).float().div_(255)
+    )  # [N, 3, H, W], channels last
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = model(images)
     truth = {
@@ -132,7 +138,9 @@ def save_weights(model: DetectionModel, path: Path) -> None:
         parameter.requires_grad_(False)
     kept.args, kept.criterion, kept.yaml_file = {"task": "detect", "imgsz": 640}, None, "yolov8n.yaml"
     part = path.with_suffix(".part")
-    torch.save({"model": kept, "ema": None, "epoch": -1, "train_args": {"task": "detect", "imgsz": 640}}, part)
+    torch.save(
+        {"model": kept, "ema": None, "epoch": -1, "train_args": {"task": "detect", "imgsz": 640}}, part
+    )
     os.replace(part, path)
 
 
@@ -152,7 +160,12 @@ def train(
     """
     torch.manual_seed(seed)
     model = new_model().to(memory_format=torch.channels_last).train()
-    loss_of, average, optimizer, start = v8DetectionLoss(model), copy.deepcopy(model), _optimizer(model, rate), 0
+    loss_of, average, optimizer, start = (
+        v8DetectionLoss(model),
+        copy.deepcopy(model),
+        _optimizer(model, rate),
+        0,
+    )
     if checkpoint is not None and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
@@ -169,7 +182,9 @@ def train(
         if done % 50 == 0:
             box, cls, dfl = (sum(part) / len(recent[-50:]) for part in zip(*recent[-50:], strict=True))
             pace = (time.monotonic() - began) / (done - start)
-            print(f"{done}/{iterations} box {box:.3f} cls {cls:.3f} dfl {dfl:.3f} {pace:.2f} s/it", flush=True)
+            print(
+                f"{done}/{iterations} box {box:.3f} cls {cls:.3f} dfl {dfl:.3f} {pace:.2f} s/it", flush=True
+            )
         if checkpoint is not None and done % 250 == 0:
             state = {"model": model.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "iteration": done}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from model.street_pen import Image
+from model.street.pen import Image
 
 _SLACK = 128  # how many pixels the prepared layers are larger than the frame, so that they can be shifted
 

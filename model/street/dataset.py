@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.street import StreetScene, paint_stamp
-from model.street_pen import Image
+from model.street.pen import Image
+from model.street.scene import StreetScene
+from model.street.stamp import paint_stamp
 
 _VALIDATION_SCENES = 1 << 40  # scene seeds from here on are for validation; training's stay below
 _TRAINING_SCENES = 1 << 31

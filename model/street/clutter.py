@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.street_pen import Light, Pen, Sprite, rgb, rounded, shade
+from model.street.pen import Light, Pen, Sprite, rgb, rounded, shade
 
 CLUTTER = ("tree", "pine", "lamp", "sign", "bin", "bench", "bush", "hydrant")
 _LEAVES = [rgb(c) for c in ("#4f8a3c", "#6b9a3a", "#3a6f45", "#87a545", "#c08a35", "#b5583a", "#5a7d5a")]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.street_backdrop import View
-from model.street_pen import Light, Sprite, resized
-from model.street_sprites import Look, draw, look_for
+from model.street.look import Look, look_for
+from model.street.pen import Light, Sprite, resized
+from model.street.sprites import draw
+from model.street.view import View
 
 _PHASES = {"person": 12, "rider": 10, "bicycle": 10, "dog": 8}
 _STRIDE_M = {"person": 1.35, "rider": 5.0, "bicycle": 5.0, "dog": 0.9}  # the way of one turn of the gait

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.street_backdrop import Plan, View
-from model.street_clutter import draw_clutter
-from model.street_movers import Mover, Path, Placed, SpriteCache
-from model.street_pen import Light
+from model.street.clutter import draw_clutter
+from model.street.movers import Mover, Path, Placed, SpriteCache
+from model.street.pen import Light
+from model.street.view import Plan, View
 
 _LIGHTS = {
     "day": Light(),

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.street_pen import Colour, Image, Light, mix, rgb, shade
+from model.street.buildings import Brush, paint_facade
+from model.street.pen import Colour, Image, Light, mix, rgb, shade
+from model.street.view import Plan, View
 
-_WALLS = [
-    rgb(c)
-    for c in (
-        "#c9a27e", "#b8695a", "#d9cbb3", "#8d9aa6", "#a7b89a", "#e0b98a", "#9c6b5a", "#cfd3d6", "#7d8fa8", "#d8a7a0",
-        "#b59f86", "#6f7f78",
-    )
-]  # fmt: skip
-_AWNING = [rgb(c) for c in ("#c62828", "#2e7d46", "#1f5fa8", "#d98e2b", "#7a4fa3", "#2b3f73")]
 _KERB, _MARK = rgb("#c9c6bf"), rgb("#e9e6dc")
 _SKIES = {
     "day": (rgb("#6fb1e0"), rgb("#dcecf5")),
@@ -27,57 +19,12 @@ _SKIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The camera: what is z metres away and x metres right of the axis lands where. Pixels of the frame."""
-
-    width: int
-    height: int
-    horizon: float  # y of the horizon
-    focal: float  # pixels
-    tall: float  # the camera's height above the street in metres
-    along: bool  # looks along the street; else across it
-    left: float = 0.0  # the axis' offset from the frame's middle in pixels
-
-    def scale(self, z: float) -> float:
-        """Pixels per metre at distance z."""
-        return self.focal / z
-
-    def ground(self, x: float, z: float) -> tuple[float, float]:
-        """The pixel of a point on the street."""
-        k = self.focal / z
-        return self.width / 2 + self.left + x * k, self.horizon + self.tall * k
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where the street's parts lie, in metres: distances z if seen across, offsets x if seen along."""
-
-    wall: float  # the far building line (across); half the distance between the building lines (along)
-    kerb: float  # far kerb; half the road's width
-    lanes: int
-    lane_m: float
-    near: float  # near kerb (across only)
-
-
-class _Brush:
-    def __init__(self, canvas: Image, light: Light, view: View) -> None:
-        self.canvas, self.light, self.view = canvas, light, view
-
-    def poly(self, points: list[tuple[float, float]], colour: Colour, lit: bool = False) -> None:
-        px = np.round(np.asarray(points, np.float64) * 16).clip(-(2**27), 2**27).astype(np.int32)
-        cv2.fillPoly(self.canvas, [px], colour if lit else self.light(colour), cv2.LINE_AA, 4)
-
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, lit: bool = False) -> None:
-        self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, lit)
-
-
 def paint_backdrop(
     view: View, plan: Plan, sky: str, light: Light, wet: bool, rng: np.random.Generator
 ) -> Image:
     """Paint the still picture, uint8 [height, width, 3] BGR. sky: 'day', 'dusk', 'overcast' or 'night'."""
     canvas = _sky(view, sky, rng)
-    brush = _Brush(canvas, light, view)
+    brush = Brush(canvas, light, view)
     _skyline(brush, view, sky, rng)
     ground = mix(rgb("#8f8d88"), rgb("#b3a894"), float(rng.random()))
     road = shade(rgb("#55585c"), float(rng.uniform(0.8, 1.25)))
@@ -122,7 +69,7 @@ def _sky(view: View, sky: str, rng: np.random.Generator) -> Image:
     return canvas
 
 
-def _skyline(brush: _Brush, view: View, sky: str, rng: np.random.Generator) -> None:
+def _skyline(brush: Brush, view: View, sky: str, rng: np.random.Generator) -> None:
     """Far silhouettes at the horizon."""
     tone = mix(_SKIES[sky][1], rgb("#5d6b7d"), 0.45)
     x, k = 0.0, view.width / 1280
@@ -137,76 +84,8 @@ def _skyline(brush: _Brush, view: View, sky: str, rng: np.random.Generator) -> N
         brush.rect(0, y, view.width, view.height, mix(tone, land, min(1.0, (band + 1) / 12)), lit=True)
 
 
-def _facade(
-    brush: _Brush,
-    corner: tuple[float, float, float, float],
-    size_m: tuple[float, float],
-    rng: np.random.Generator,
-) -> None:
-    """One building's front. corner: x of the left and right edge, and px per metre there and there; see _quad."""
-    x0, x1, k0, k1 = corner
-    width, height = size_m
-    wall = _WALLS[int(rng.integers(len(_WALLS)))]
-    base0, base1 = (brush.view.horizon + brush.view.tall * k for k in (k0, k1))
-
-    def quad(u0: float, v0: float, u1: float, v1: float, colour: Colour, lit: bool = False) -> None:
-        """A rectangle on the wall: u metres along, v metres up."""
-        points = []
-        for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1)):
-            # 1/k is linear in depth, so the way along the wall is interpolated in perspective
-            s = u / width
-            k = 1 / ((1 - s) / k0 + s / k1)
-            share = 0.0 if k0 == k1 else (k - k0) / (k1 - k0)
-            x = x0 + (x1 - x0) * (s if k0 == k1 else share)
-            y = base0 + (base1 - base0) * (s if k0 == k1 else share) - v * k
-            points.append((x, y))
-        brush.poly(points, colour, lit)
-
-    quad(0, 0, width, height, wall)
-    quad(0, 0, width, 0.5, shade(wall, 0.7))
-    quad(0, height - 0.45, width, height, shade(wall, 1.15))
-    quad(0, height - 0.55, width, height - 0.45, shade(wall, 0.65))
-    bays = max(1, int(width / float(rng.uniform(1.9, 3.0))))
-    step, storey = width / bays, float(rng.uniform(2.9, 3.4))
-    glass = mix(rgb("#4a6275"), rgb("#8fa9b8"), float(rng.random()))
-    frame = shade(wall, 1.25) if rng.random() < 0.6 else shade(wall, 0.6)
-    tall = float(rng.uniform(1.3, 1.9))
-    for floor in range(1, int((height - 0.7) / storey)):
-        for bay in range(bays):
-            lit = brush.light.lamps and rng.random() < 0.35
-            u, v = bay * step + step * 0.24, floor * storey + 0.75
-            quad(u - 0.1, v - 0.12, u + step * 0.52 + 0.1, v + tall + 0.1, frame)
-            quad(u, v, u + step * 0.52, v + tall, rgb("#e5bd6a") if lit else glass, lit)
-            if not lit:
-                quad(u, v + tall * 0.55, u + step * 0.52, v + tall, shade(glass, 0.82))
-    if rng.random() < 0.6:
-        _shop(quad, width, wall, brush.light, rng)
-    else:
-        door = float(rng.uniform(0.15, 0.7)) * width
-        quad(door - 0.15, 0, door + 1.25, 2.5, shade(wall, 1.2))
-        quad(door, 0, door + 1.1, 2.3, _AWNING[int(rng.integers(len(_AWNING)))])
-        for u in (door - 2.4, door + 2.2):
-            if 0.3 < u < width - 1.6:
-                quad(u - 0.1, 0.9, u + 1.3, 2.4, frame)
-                quad(u, 1.0, u + 1.2, 2.3, glass)
-
-
-def _shop(quad: object, width: float, wall: Colour, light: Light, rng: np.random.Generator) -> None:
-    assert callable(quad)
-    sign = _AWNING[int(rng.integers(len(_AWNING)))]
-    lit = light.lamps and rng.random() < 0.7
-    quad(0.3, 0.1, width - 0.3, 2.9, shade(wall, 0.55))
-    quad(0.45, 0.5, width - 1.7, 2.4, rgb("#e8c77e") if lit else rgb("#7f98a5"), lit)
-    quad(width - 1.5, 0.1, width - 0.5, 2.3, rgb("#cfae6a") if lit else rgb("#4d5f69"), lit)
-    quad(0.3, 2.85, width - 0.3, 3.3, sign)
-    count = max(2, int(width / 0.6))
-    for i in range(count):
-        u = 0.3 + i * (width - 0.6) / count
-        quad(u, 2.25, u + (width - 0.6) / count, 2.85, sign if i % 2 else rgb("#efe9dc"))
-
-
 def _across(
-    brush: _Brush, view: View, plan: Plan, ground: Colour, road: Colour, rng: np.random.Generator
+    brush: Brush, view: View, plan: Plan, ground: Colour, road: Colour, rng: np.random.Generator
 ) -> None:
     k = view.scale(plan.wall)
     half = view.width / 2 / k
@@ -216,7 +95,9 @@ def _across(
         w = float(rng.uniform(6, 14))
         if rng.random() < 0.82:
             to_px = view.width / 2
-            _facade(brush, (to_px + x * k, to_px + (x + w) * k, k, k), (w, float(rng.uniform(6, 17))), rng)
+            paint_facade(
+                brush, (to_px + x * k, to_px + (x + w) * k, k, k), (w, float(rng.uniform(6, 17))), rng
+            )
         else:  # a gap with a hedge
             brush.rect(
                 view.width / 2 + x * k, wall_y - 1.6 * k, view.width / 2 + (x + w) * k, wall_y, rgb("#4f7a45")
@@ -243,7 +124,7 @@ def _across(
     brush.rect(0, near_y - 0.1 * kn, view.width, near_y + 0.14 * kn, _KERB)
 
 
-def _tiles_across(brush: _Brush, view: View, z0: float, z1: float, colour: Colour) -> None:
+def _tiles_across(brush: Brush, view: View, z0: float, z1: float, colour: Colour) -> None:
     z = z0
     while z < z1:
         y = view.ground(0, z)[1]
@@ -255,7 +136,7 @@ def _tiles_across(brush: _Brush, view: View, z0: float, z1: float, colour: Colou
         brush.poly([(ax, ay), (ax + 0.6, ay), (bx + 1.2, by), (bx, by)], colour)
 
 
-def _markings_across(brush: _Brush, view: View, plan: Plan, rng: np.random.Generator) -> None:
+def _markings_across(brush: Brush, view: View, plan: Plan, rng: np.random.Generator) -> None:
     half = view.width / 2 / view.scale(plan.kerb) + 4
     for lane in range(1, plan.lanes):
         z = plan.kerb - lane * plan.lane_m
@@ -284,7 +165,7 @@ def _markings_across(brush: _Brush, view: View, plan: Plan, rng: np.random.Gener
 
 
 def _along(
-    brush: _Brush, view: View, plan: Plan, ground: Colour, road: Colour, rng: np.random.Generator
+    brush: Brush, view: View, plan: Plan, ground: Colour, road: Colour, rng: np.random.Generator
 ) -> None:
     far, near = 140.0, 2.0
 
@@ -300,7 +181,7 @@ def _along(
             if rng.random() < 0.85:
                 x, z1 = side * plan.wall, max(z - depth, 4.0)
                 k0, k1 = view.scale(z), view.scale(z1)
-                _facade(
+                paint_facade(
                     brush,
                     (view.ground(x, z)[0], view.ground(x, z1)[0], k0, k1),
                     (z - z1, float(rng.uniform(6, 16))),
