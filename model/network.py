@@ -1,0 +1,167 @@
+"""YOLOv8's network as a TensorFlow graph, built from Ultralytics' fused PyTorch module.
+
+NHWC, weights as constants: TensorFlow's oneDNN kernels want that layout, fold the constants once and
+fuse each convolution with its bias and SiLU (which is why SiLU is spelled x * sigmoid(x) here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+
+class UnsupportedModelError(ValueError):
+    """The weights hold something else than a YOLOv8 detection model."""
+
+
+@dataclass(frozen=True)
+class ScaleFeatures:
+    """What the head gives at one of its strides, before its last layer's box half.
+
+    `box` [N, H, W, Cb] and `cls` [N, H, W, Cc] are the inputs of the last 1x1 convolutions, `logits`
+    [N, H, W, classes] what the class half's gives; all in the network's dtype. The last layer's weights in
+    float32: `box_kernel` [Cb, 4 * reg_max], `cls_kernel` [Cc, classes] and their biases.
+    Boxes are worth computing only where a class is likely, so that is left to `model.postprocess`.
+    """
+
+    stride: int
+    box: tf.Tensor
+    cls: tf.Tensor
+    logits: tf.Tensor
+    box_kernel: tf.Tensor
+    box_bias: tf.Tensor
+    cls_kernel: tf.Tensor
+    cls_bias: tf.Tensor
+
+
+class Network:
+    """The network of one set of weights; calling it adds it to the current graph.
+
+    Constants are made once for each graph, so that two signatures share them.
+    """
+
+    def __init__(self, module: Any, dtype: tf.DType) -> None:
+        """`module`: a fused `ultralytics.nn.tasks.DetectionModel` in eval mode; `dtype`: tf.float32 or tf.bfloat16.
+
+        Raises UnsupportedModelError where a layer is none of YOLOv8's.
+        """
+        head = module.model[-1]
+        kinds = [type(layer).__name__ for layer in module.model]
+        unknown = sorted({kind for kind in kinds[:-1]} - {"Conv", "C2f", "SPPF", "Upsample", "Concat"})
+        if unknown or kinds[-1] != "Detect" or not _is_yolov8_head(head):
+            found = ", ".join(unknown or kinds[-1:])
+            raise UnsupportedModelError(f"expected a YOLOv8 detection model, got one with {found}")
+        self._layers = list(module.model)
+        self._head = head
+        self._dtype = dtype
+        self._constants: dict[tuple[int, str], tf.Tensor] = {}
+        self.class_count = int(head.nc)
+        self.reg_max = int(head.reg_max)
+        self.strides = tuple(int(s) for s in head.stride)
+
+    def __call__(self, images: tf.Tensor) -> list[ScaleFeatures]:
+        """images [N, H, W, 3] RGB in 0..1, H and W multiples of 32 -> the head's features, one for each stride."""
+        build: dict[str, Callable[[Any, Any], tf.Tensor]] = {
+            "Conv": self._conv,
+            "C2f": self._c2f,
+            "SPPF": self._sppf,
+            "Upsample": self._upsample,
+            "Concat": lambda xs, _: tf.concat(xs, -1),
+        }
+        x = tf.cast(images, self._dtype)
+        outputs: list[tf.Tensor] = []
+        for layer in self._layers[:-1]:
+            x = build[type(layer).__name__](_inputs(layer.f, x, outputs), layer)
+            outputs.append(x)
+        return [self._detect(i, outputs[source]) for i, source in enumerate(self._head.f)]
+
+    def _conv(self, x: tf.Tensor, layer: Any) -> tf.Tensor:
+        """Ultralytics' Conv: convolution, bias (its batch norm is folded in), SiLU."""
+        return _silu(self._conv2d(x, layer.conv))
+
+    def _conv2d(self, x: tf.Tensor, conv: Any, channels: slice = slice(None)) -> tf.Tensor:
+        """A torch Conv2d, or some of its output channels."""
+        kernel, stride = conv.kernel_size[0], conv.stride[0]
+        edge = conv.padding[0]
+        # "SAME" would pad a stride of 2 at the far side only; torch pads both.
+        padding = "VALID" if edge == 0 else [[0, 0], [edge, edge], [edge, edge], [0, 0]]
+        if stride == 1 and edge == kernel // 2:
+            padding = "SAME"
+        weights = self._constant(
+            conv, f"kernel{channels}", lambda: conv.weight[channels].permute(2, 3, 1, 0), self._dtype
+        )
+        bias = self._constant(conv, f"bias{channels}", lambda: conv.bias[channels], self._dtype)
+        return tf.nn.bias_add(tf.nn.conv2d(x, weights, stride, padding), bias)
+
+    def _c2f(self, x: tf.Tensor, layer: Any) -> tf.Tensor:
+        # Two convolutions instead of one and a split: a split copies, a convolution has to write anyway.
+        half = int(layer.c)
+        parts = [_silu(self._conv2d(x, layer.cv1.conv, s)) for s in (slice(0, half), slice(half, None))]
+        y = parts[-1]
+        for bottleneck in layer.m:
+            z = self._conv(self._conv(y, bottleneck.cv1), bottleneck.cv2)
+            y = y + z if bottleneck.add else z
+            parts.append(y)
+        return self._conv(tf.concat(parts, -1), layer.cv2)
+
+    def _sppf(self, x: tf.Tensor, layer: Any) -> tf.Tensor:
+        parts = [self._conv(x, layer.cv1)]
+        for _ in range(3):
+            parts.append(tf.nn.max_pool2d(parts[-1], layer.m.kernel_size, 1, "SAME"))
+        return self._conv(tf.concat(parts, -1), layer.cv2)
+
+    def _upsample(self, x: tf.Tensor, layer: Any) -> tf.Tensor:
+        """Nearest, by two: each pixel becomes 2x2."""
+        n, h, w = tf.unstack(tf.shape(x)[:3])
+        channels = x.shape[3]
+        doubled = tf.tile(tf.reshape(x, [n, h, 1, w, 1, channels]), [1, 1, 2, 1, 2, 1])
+        return tf.reshape(doubled, [n, 2 * h, 2 * w, channels])
+
+    def _detect(self, scale: int, x: tf.Tensor) -> ScaleFeatures:
+        box_layers, cls_layers = self._head.cv2[scale], self._head.cv3[scale]
+        box = self._conv(self._conv(x, box_layers[0]), box_layers[1])
+        cls = self._conv(self._conv(x, cls_layers[0]), cls_layers[1])
+        logits = self._conv2d(cls, cls_layers[2])
+        box_kernel, box_bias = self._last_layer(box_layers[2])
+        cls_kernel, cls_bias = self._last_layer(cls_layers[2])
+        return ScaleFeatures(
+            self.strides[scale], box, cls, logits, box_kernel, box_bias, cls_kernel, cls_bias
+        )
+
+    def _last_layer(self, conv: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """A 1x1 convolution's weights as a float32 matrix [in, out] and bias [out]."""
+        return (
+            self._constant(conv, "matrix", lambda: conv.weight[:, :, 0, 0].T, tf.float32),
+            self._constant(conv, "vector", lambda: conv.bias, tf.float32),
+        )
+
+    def _constant(self, owner: Any, part: str, value: Callable[[], Any], dtype: tf.DType) -> tf.Tensor:
+        key = (id(owner), part)
+        if key not in self._constants:
+            array: NDArray[np.float32] = value().detach().numpy()
+            with tf.init_scope(), tf.control_dependencies(None):
+                self._constants[key] = tf.constant(array, dtype)
+        return self._constants[key]
+
+
+def _silu(x: tf.Tensor) -> tf.Tensor:
+    return x * tf.sigmoid(x)
+
+
+def _inputs(sources: int | Sequence[int], previous: tf.Tensor, outputs: list[tf.Tensor]) -> Any:
+    """What a layer takes, as Ultralytics numbers it: -1 is the layer before."""
+    if isinstance(sources, int):
+        return previous if sources == -1 else outputs[sources]
+    return [previous if i == -1 else outputs[i] for i in sources]
+
+
+def _is_yolov8_head(head: Any) -> bool:
+    """Whether the class branches are YOLOv8's plain convolutions (YOLO11 has depthwise ones)."""
+    branches = [*head.cv2, *head.cv3]
+    kinds = {tuple(type(layer).__name__ for layer in branch) for branch in branches}
+    return kinds == {("Conv", "Conv", "Conv2d")} and not getattr(head, "end2end", False)
