@@ -1,0 +1,17 @@
+"""The embedded server: TF Serving's protocol (gRPC, REST, metrics, flags) on TensorFlow's Python package.
+
+`main(argv)` is `sightline serve`; `serving.sessions.load` is the engine by itself, for use in process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the server with tensorflow_model_server's flags until SIGTERM or SIGINT; returns the exit code."""
+    from serving.app import run  # TensorFlow is not imported before the flags are known to be good
+
+    return run(argv)

@@ -1,0 +1,162 @@
+"""The process: flags to a running server, until a signal ends it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from serving import flags, ports
+from serving.errors import ServingError, invalid
+from serving.flags import Options
+
+if TYPE_CHECKING:  # these import TensorFlow
+    from serving.config import ModelConfig
+    from serving.grpc_service import GrpcServer
+    from serving.models import ModelManager
+    from serving.rest import RestServer
+
+log = logging.getLogger("serving")
+
+REAL_SERVER = "tensorflow_model_server"
+GRACE_S = 5.0  # for what is in flight at SIGTERM; Kubernetes' default is 30 s in all
+START_FAILED = 255  # TF Serving's main returns -1
+
+
+def run(argv: Sequence[str]) -> int:
+    """See `serving.main`."""
+    try:
+        options = flags.parse(argv)
+    except flags.UsageError as error:
+        if str(error):
+            print(error, file=sys.stderr)
+        print(flags.usage("sightline serve"), end="")
+        return START_FAILED
+    _become_real_server(argv)
+    if options.on("version"):
+        print(f"TensorFlow ModelServer: sightline {metadata.version('sightline')}")
+        print(f"TensorFlow Library: {metadata.version('tensorflow')}", flush=True)
+        return 0
+    if options.unknown:
+        print(f"unknown argument: {options.unknown[0]}\n{flags.usage('sightline serve')}", end="", flush=True)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s.%(msecs)03d: %(levelname).1s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )  # fmt: skip
+    for name in ("tensorflow", "uvicorn.error"):  # what they say of their own working is no news here
+        logging.getLogger(name).setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        check(options)
+        return serve(options, stop)
+    except ServingError as error:
+        print(f"Failed to start server. Error: {error}", flush=True)
+        return START_FAILED
+
+
+def _become_real_server(argv: Sequence[str]) -> None:
+    """Replace this process by tensorflow_model_server where there is one on PATH."""
+    path = shutil.which(REAL_SERVER)
+    if path is None:
+        return
+    own = tuple(f"--{name}" for name in flags.OWN_FLAGS)
+    passed = [arg for arg in argv if arg.partition("=")[0] not in own]
+    print(
+        f"Running {path}, which listens on all interfaces (--host is not one of its flags)", file=sys.stderr
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(path, [path, *passed])
+
+
+def check(options: Options) -> None:
+    """Raise ServingError for flags that cannot work together, or that this server lacks."""
+    if options.text("batching_parameters_file") and not options.on("enable_batching"):
+        raise invalid(
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true."
+        )
+    if not options.text("model_base_path") and not options.text("model_config_file"):
+        raise invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
+    for flag in flags.FLAGS:
+        if flag.effect == "refused" and options.values[flag.name] != flag.default:
+            raise invalid(
+                f"--{flag.name} is not supported by this server yet; start it without, or use {REAL_SERVER}."
+            )
+        if flag.effect == "none" and flag.name in options.given:
+            log.warning("--%s has no effect here", flag.name)
+    for name in ("grpc_max_threads", "rest_api_num_threads"):
+        if options.number(name) < 1:
+            raise invalid(f"--{name}={options.values[name]}: expected at least 1")
+    for name in ("port", "rest_api_port"):
+        if options.number(name):
+            ports.check_free(options.text("host"), options.number(name), name)
+
+
+def serve(options: Options, stop: threading.Event) -> int:
+    """Load the models, open the ports, wait for `stop`, drain."""
+    from serving import build
+
+    metrics_path = build.metrics_path(options)
+    configs = build.model_configs(options)
+    manager, predictor, metrics = build.engine(options)
+    grpc_server = build.grpc_server(options, predictor, metrics)
+    rest_server = build.rest_server(options, predictor, metrics, metrics_path)
+    if not _load(manager, configs, stop):
+        return 0
+    grpc_server.start()
+    if options.number("port"):
+        log.info("Running gRPC ModelServer at %s ...", _address(options, "port"))
+    if rest_server is not None:
+        rest_server.start(ports.bind(options.text("host"), options.number("rest_api_port"), "rest_api_port"))
+        log.info("Exporting HTTP/REST API at:%s ...", _address(options, "rest_api_port"))
+    build.watch_config_file(options, manager, stop)
+    stop.wait()
+    _drain(manager, grpc_server, rest_server)
+    return 0
+
+
+def _load(manager: ModelManager, configs: Sequence[ModelConfig], stop: threading.Event) -> bool:
+    """Load the first models; False when a signal came first. Raises ServingError when one fails."""
+    failure: list[ServingError] = []
+
+    def configure() -> None:
+        try:
+            manager.configure(configs)
+        except ServingError as error:
+            failure.append(error)
+
+    loading = threading.Thread(target=configure, name="configure", daemon=True)
+    loading.start()
+    while loading.is_alive() and not stop.is_set():
+        loading.join(0.02)
+    if failure or stop.is_set():
+        manager.stop()
+    if failure:
+        raise failure[0]
+    return not stop.is_set()
+
+
+def _drain(manager: ModelManager, grpc_server: GrpcServer, rest_server: RestServer | None) -> None:
+    """Take nothing new, finish what is in flight within the grace, stop."""
+    log.info("Stopping: finishing what is in flight, for %g s at most", GRACE_S)
+    end = time.monotonic() + GRACE_S
+    if rest_server is not None:
+        rest_server.begin_stop(GRACE_S)
+    grpc_server.stop(GRACE_S)
+    if rest_server is not None:
+        rest_server.join(max(0.0, end - time.monotonic()))
+    manager.stop()
+
+
+def _address(options: Options, flag: str) -> str:
+    return ports.address(options.text("host"), options.number(flag))

@@ -1,0 +1,127 @@
+"""The server's parts, made from its flags."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from serving import config as configs
+from serving import ports
+from serving.config import ModelConfig
+from serving.errors import ServingError
+from serving.flags import Options
+from serving.grpc_service import GrpcOptions, GrpcServer
+from serving.metrics import Metrics
+from serving.models import LoadOptions, ModelManager
+from serving.predict import Predictor
+from serving.rest import RestApp, RestOptions, RestServer
+from serving.sessions import Parallelism
+
+log = logging.getLogger(__name__)
+
+
+def model_configs(options: Options) -> tuple[ModelConfig, ...]:
+    """The models to serve; raises ServingError."""
+    path = options.text("model_config_file")
+    if path:
+        return configs.read_model_config_file(path)
+    base_path = options.text("model_base_path")
+    return (ModelConfig(options.text("model_name"), base_path),)
+
+
+def metrics_path(options: Options) -> str | None:
+    """Where metrics are served, or None; raises ServingError."""
+    path = options.text("monitoring_config_file")
+    return configs.read_monitoring_config(path) if path else None
+
+
+def parallelism(options: Options) -> Parallelism | None:
+    """The operator's threads, or None when the server is to choose by load."""
+    both, intra, inter = (
+        options.number(f"tensorflow_{name}_parallelism") for name in ("session", "intra_op", "inter_op")
+    )
+    return Parallelism(intra or both, inter or both) if both or intra or inter else None
+
+
+def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
+    """The models (not yet loaded), what runs them, and the metrics."""
+    metrics = Metrics()
+    load = LoadOptions(
+        tags=tuple(filter(None, options.text("saved_model_tags").split(","))),
+        parallelism=parallelism(options),
+        threads=options.number("num_load_threads"),
+        max_retries=options.number("max_num_load_retries"),
+        retry_interval_s=options.number("load_retry_interval_micros") / 1e6,
+        warmup=options.on("enable_model_warmup"),
+        warmup_iterations=max(1, options.number("num_request_iterations_for_warmup")),
+        poll_s=options.number("file_system_poll_wait_seconds"),
+        labels_for_unavailable=options.on("allow_version_labels_for_unavailable_models"),
+    )
+    manager = ModelManager(load, metrics)
+    predictor = Predictor(
+        manager,
+        metrics,
+        as_content=options.on("enable_serialization_as_tensor_content"),
+        check_method=options.on("enable_signature_method_name_check"),
+    )
+    return manager, predictor, metrics
+
+
+def grpc_server(options: Options, predictor: Predictor, metrics: Metrics) -> GrpcServer:
+    """The gRPC server, not yet listening."""
+    port, path = options.number("port"), options.text("grpc_socket_path")
+    addresses = [ports.address(options.text("host"), port)] if port else []
+    addresses += [f"unix:{path}"] if path else []
+    return GrpcServer(
+        GrpcOptions(
+            addresses,
+            max_threads=options.number("grpc_max_threads"),
+            health=options.on("enable_grpc_healthcheck_service"),
+            channel_arguments=options.text("grpc_channel_arguments"),
+        ),
+        predictor,
+        metrics,
+    )
+
+
+def rest_server(
+    options: Options, predictor: Predictor, metrics: Metrics, metrics_path: str | None
+) -> RestServer | None:
+    """The REST server, not yet listening; None when its port is off."""
+    port = options.number("rest_api_port")
+    if not port:
+        return None
+    if port == options.number("port"):
+        log.error(
+            "--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API. "
+            "Skipped exporting HTTP/REST API."
+        )
+        return None
+    rest = RestOptions(
+        threads=options.number("rest_api_num_threads"),
+        timeout_s=options.number("rest_api_timeout_in_ms") / 1000,
+        cors=options.on("rest_api_enable_cors_support"),
+        metrics_path=metrics_path,
+    )
+    return RestServer(RestApp(rest, predictor, metrics))
+
+
+def watch_config_file(options: Options, manager: ModelManager, stop: threading.Event) -> None:
+    """Reload --model_config_file every --model_config_file_poll_wait_seconds, on a thread, until `stop`."""
+    path, every_s = options.text("model_config_file"), options.number("model_config_file_poll_wait_seconds")
+    if not path or every_s <= 0:
+        return
+
+    def watch() -> None:
+        seen = Path(path).read_bytes()
+        while not stop.wait(every_s):
+            try:
+                now = Path(path).read_bytes()
+                if now != seen:
+                    manager.configure(configs.read_model_config_file(path))
+                    seen = now
+            except (OSError, ServingError) as error:
+                log.error("Reloading %s failed, the models stay as they are: %s", path, error)
+
+    threading.Thread(target=watch, name="config", daemon=True).start()

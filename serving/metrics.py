@@ -1,0 +1,96 @@
+"""The server's metrics in one prometheus-client registry, with TF Serving's names, labels, buckets and text.
+
+TF Serving's names begin with a colon and its counters have no `_total`; prometheus-client's own text output
+would rename them, so the page is written here. Our own additions are named `sightline_…`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.samples import Sample
+
+LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
+MAX_UNKNOWN_MODELS = 200  # a client may ask for any name; past these they are counted together
+OTHER_MODELS = "(other)"
+
+
+class Metrics:
+    """All metrics of one server. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, *labels: str) -> Counter:
+            return Counter(name, name, labels, registry=registry)
+
+        def latency(name: str, *labels: str) -> Histogram:
+            return Histogram(name, name, labels, registry=registry, buckets=LATENCY_BUCKETS_US)
+
+        self._requests = counter(":tensorflow:serving:request_count", "model_name", "status")
+        self._request_us = latency(":tensorflow:serving:request_latency", "model_name", "API", "entrypoint")
+        self._runtime_us = latency(":tensorflow:serving:runtime_latency", "model_name", "API", "runtime")
+        self._warmup_us = latency(":tensorflow:serving:model_warmup_latency", "model_path", "status")
+        self._loads = counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
+        self._load_us = counter(":tensorflow:cc:saved_model:load_latency", "model_path")
+        self._graph_runs = counter(":tensorflow:core:graph_runs")
+        self._graph_us = counter(":tensorflow:core:graph_run_time_usecs")
+        self._unknown: set[str] = set()
+
+    def model_label(self, name: str, known: bool) -> str:
+        """The label for a model's name; the number of names that are not configured is bounded."""
+        if known or name in self._unknown:
+            return name
+        if len(self._unknown) >= MAX_UNKNOWN_MODELS:
+            return OTHER_MODELS
+        self._unknown.add(name)
+        return name
+
+    def count_request(self, model: str, status: str) -> None:
+        """One request ended with the canonical code `status`, such as OK or NOT_FOUND."""
+        self._requests.labels(model, status).inc()
+
+    def observe_request(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
+        """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
+        self._request_us.labels(model, api, entrypoint).observe(seconds * 1e6)
+
+    def observe_run(self, model: str, seconds: float) -> None:
+        """A session run succeeded."""
+        self._runtime_us.labels(model, "Predict", "TF1").observe(seconds * 1e6)
+        self._graph_runs.inc()
+        self._graph_us.inc(int(seconds * 1e6))
+
+    def observe_load(self, path: str, status: str, seconds: float) -> None:
+        """A SavedModel was loaded: status `success` or `fail`."""
+        self._loads.labels(path, status).inc()
+        self._load_us.labels(path).inc(int(seconds * 1e6))
+
+    def observe_warmup(self, path: str, status: str, seconds: float) -> None:
+        """Warm-up requests were replayed: status `OK` or the error's text."""
+        self._warmup_us.labels(path, status).observe(seconds * 1e6)
+
+    def page(self) -> str:
+        """The metrics' page, as TF Serving writes it: `# TYPE` lines and samples, nothing else."""
+        lines: list[str] = []
+        for family in self.registry.collect():
+            lines.append(f"# TYPE {family.name} {family.type}")
+            lines.extend(_lines(family.name, family.samples))
+        return "\n".join(lines) + "\n"
+
+
+def _lines(family: str, samples: Iterable[Sample]) -> Iterable[str]:
+    for sample in samples:
+        if sample.name.endswith("_created"):
+            continue
+        name = family if sample.name == f"{family}_total" else sample.name
+        labels = ",".join(f'{key}="{_label(key, value)}"' for key, value in sample.labels.items())
+        value = int(sample.value) if sample.value == int(sample.value) else f"{sample.value:.6g}"
+        yield f"{name}{{{labels}}} {value}"
+
+
+def _label(key: str, value: str) -> str:
+    """A label's value, escaped; bucket limits in six digits, as absl prints a double."""
+    if key == "le" and value != "+Inf":
+        return f"{float(value):g}"
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,307 @@
+"""The models that are served: versions found by polling, loaded, warmed, served and unloaded.
+
+Availability-preserving, as TF Serving: a new version is loaded before the old one goes; if it fails, the old
+one goes on serving. An empty base folder unloads everything, a missing one is an error that unloads nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from serving import sessions, warmup
+from serving.config import ModelConfig
+from serving.errors import Code, ServingError, invalid
+from serving.metrics import Metrics
+from serving.sessions import Model, Parallelism
+from serving.versions import aspired_versions
+
+log = logging.getLogger(__name__)
+
+
+class State(IntEnum):
+    """A version's state, with the numbers of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass
+class Version:
+    """One version of one model; changed only under the manager's lock."""
+
+    path: str
+    state: State = State.START
+    error: ServingError | None = None
+    model: Model | None = None
+    aspired: bool = True
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How models are loaded: the flags of the same names."""
+
+    tags: tuple[str, ...] = ("serve",)
+    parallelism: Parallelism | None = None
+    threads: int = 0
+    max_retries: int = 5
+    retry_interval_s: float = 60.0
+    warmup: bool = True
+    warmup_iterations: int = 1
+    poll_s: float = 1.0
+    labels_for_unavailable: bool = False
+
+
+@dataclass
+class Served:
+    """A configured model (config None once it is no longer listed) and its versions by number."""
+
+    config: ModelConfig | None
+    versions: dict[int, Version] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def latest(self) -> int | None:
+        """The highest version that can serve."""
+        return max(
+            (number for number, v in self.versions.items() if v.state == State.AVAILABLE), default=None
+        )
+
+    def settled(self) -> bool:
+        """Whether one version serves, or all have ended and at least one of them with an error."""
+        if self.latest() is not None:
+            return True
+        ended = all(version.state == State.END for version in self.versions.values())
+        return ended and any(version.error is not None for version in self.versions.values())
+
+
+class ModelManager:
+    """Owns every model version. `configure` may be called again, to reload."""
+
+    def __init__(self, options: LoadOptions, metrics: Metrics) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._stop = threading.Event()
+        self._configuring = threading.Lock()
+        self._retired: list[Model] = []  # unloaded; freed outside the lock, as that takes time
+        self._models: dict[str, Served] = {}
+        self._loaders = ThreadPoolExecutor(max(1, options.threads), "load")
+        self._poller = threading.Thread(target=self._poll, name="poll", daemon=True)
+
+    # --- configuration -----------------------------------------------------------------------------------
+
+    def configure(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve exactly these models, and return when each new one has a version that serves.
+
+        Labels are checked first. Raises ServingError when a new model fails to load (after its retries) or a
+        label is refused; models that were served before are not waited for.
+        """
+        with self._configuring:
+            self._configure(configs)
+
+    def _configure(self, configs: Sequence[ModelConfig]) -> None:
+        with self._lock:
+            first = not self._models
+            new = [config.name for config in configs if not self._configured(config.name)]
+            if not first:
+                self._check_labels(configs)
+            listed = {config.name for config in configs}
+            for config in configs:
+                self._models.setdefault(config.name, Served(None)).config = config
+                if config.name in new:  # forget how its versions ended before
+                    self._models[config.name].versions.clear()
+            for name in self._models.keys() - listed:
+                self._models[name].config = None
+        if self._options.poll_s >= 0:
+            self._look()
+        if first and self._options.poll_s > 0 and not self._stop.is_set():
+            self._poller.start()
+        self._await(new)
+        with self._lock:
+            if first:
+                self._check_labels(configs)
+            for config in configs:
+                self._models[config.name].labels = dict(config.labels)
+
+    def _configured(self, name: str) -> bool:
+        return name in self._models and self._models[name].config is not None
+
+    def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
+        for config in configs:
+            served = self._models.get(config.name, Served(None))
+            for label, number in config.labels.items():
+                version = served.versions.get(number)
+                if version is not None and version.state == State.AVAILABLE:
+                    continue
+                if self._options.labels_for_unavailable and label not in served.labels:
+                    continue
+                raise ServingError(
+                    Code.FAILED_PRECONDITION,
+                    f"Request to assign label to version {number} of model {config.name}, which is not "
+                    "currently available for inference",
+                )
+
+    def _await(self, names: Sequence[str]) -> None:
+        """Wait until each named model serves or has failed; returns early when the manager is stopped."""
+        with self._changed:
+            while not self._stop.is_set() and not all(self._models[name].settled() for name in names):
+                self._changed.wait()
+            failed = [
+                f"{{{{name: {name} version: {number}}} due to error: {version.error}}}, "
+                for name in names
+                for number, version in self._models[name].versions.items()
+                if version.error is not None and self._models[name].latest() is None
+            ]
+        if failed:
+            text = f"{len(failed)} servable(s) did not become available: {{{''.join(failed)}}}"
+            raise ServingError(Code.UNKNOWN, text)
+
+    # --- finding versions ----------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self._options.poll_s):
+            try:
+                self._look()
+            except Exception:  # a poller that dies would freeze every model's versions unnoticed
+                log.exception("Looking for new versions failed")
+
+    def _look(self) -> None:
+        """One look at the file system: all models or, when one base path is missing, none."""
+        with self._lock:
+            configs = {name: served.config for name, served in self._models.items()}
+        try:
+            found = {name: aspired_versions(config) if config else {} for name, config in configs.items()}
+        except ServingError as error:
+            log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.message)
+            return
+        with self._lock:
+            for name, versions in found.items():
+                if self._models[name].config is configs[name]:
+                    self._aspire(name, versions)
+        self._free()
+
+    def _aspire(self, name: str, wanted: dict[int, str]) -> None:
+        """Start loads and unloads so that the versions served become those wanted. Under the lock."""
+        versions = self._models[name].versions
+        for number in sorted(wanted, reverse=True):
+            old = versions.get(number)
+            if old is not None and (old.state != State.END or (old.error is not None and old.aspired)):
+                old.aspired = True
+                continue
+            versions[number] = version = Version(wanted[number])
+            self._loaders.submit(self._load, name, number, version)
+        for number, version in versions.items():
+            version.aspired = number in wanted
+        self._unload_spare(name)
+
+    def _unload_spare(self, name: str) -> None:
+        """Unload versions that are no longer wanted, once one that is wanted serves. Under the lock."""
+        versions = self._models[name].versions
+        wanted = [version for version in versions.values() if version.aspired]
+        if wanted and not any(version.state == State.AVAILABLE for version in wanted):
+            return
+        for number, version in versions.items():
+            if not version.aspired and version.state == State.AVAILABLE:
+                if version.model is not None:
+                    self._retired.append(version.model)  # calls in flight keep it until they end
+                version.state, version.model = State.END, None
+                log.info("Unloaded servable version {name: %s version: %d}", name, number)
+        self._changed.notify_all()
+
+    # --- loading -------------------------------------------------------------------------------------------
+
+    def _load(self, name: str, number: int, version: Version) -> None:
+        """Load one version, with retries. Runs on a loader thread."""
+        model, error = None, None
+        for attempt in range(self._options.max_retries + 1):
+            if attempt and self._stop.wait(self._options.retry_interval_s):
+                break
+            with self._lock:
+                if not version.aspired:
+                    break  # withdrawn before, or between, the tries
+                version.state = State.LOADING
+            try:
+                model, error = self._load_once(version.path), None
+                break
+            except ServingError as failure:
+                error = failure
+            except Exception as failure:  # anything else must end as this version's error, not the thread's
+                log.exception("Loading failed")
+                error = ServingError(Code.INTERNAL, f"Loading failed: {failure}")
+            log.error("Loading servable: {name: %s version: %d} failed: %s", name, number, error)
+        with self._changed:
+            version.model, version.error = model, error
+            version.state = State.END if model is None else State.AVAILABLE
+            if model is not None:
+                log.info("Successfully loaded servable version {name: %s version: %d}", name, number)
+            self._unload_spare(name)
+            self._changed.notify_all()
+        del model
+        self._free()
+
+    def _free(self) -> None:
+        """Drop unloaded models: the last reference closes their sessions."""
+        with self._lock:
+            retired, self._retired = self._retired, []
+        del retired
+
+    def _load_once(self, path: str) -> Model:
+        start = time.monotonic()
+        status = "fail"
+        try:
+            model = sessions.load(path, self._options.tags, self._options.parallelism)
+            status = "success"
+        finally:
+            self._metrics.observe_load(path, status, time.monotonic() - start)
+        if self._options.warmup:
+            warmup.replay(model, self._options.warmup_iterations, self._metrics)
+        return model
+
+    # --- serving -------------------------------------------------------------------------------------------
+
+    def knows(self, name: str) -> bool:
+        """Whether a model of this name is, or was, configured."""
+        return name in self._models
+
+    def find(self, spec: Any) -> tuple[int, Model]:
+        """The version number and model that a ModelSpec asks for; raises ServingError."""
+        name = spec.name
+        if not name:
+            raise invalid("ModelSpec has no name specified.")
+        choice = spec.WhichOneof("version_choice")
+        with self._lock:
+            served = self._models.get(name) or Served(None)
+            if choice == "version_label":
+                if spec.version_label not in served.labels:
+                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                number: int | None = served.labels[spec.version_label]
+            else:
+                number = spec.version.value if choice == "version" else served.latest()
+            version = served.versions.get(number) if number is not None else None
+            if number is None or version is None or version.model is None:
+                asked = f"Specific({name}, {number})" if choice else f"Latest({name})"
+                raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {asked}")
+            return number, version.model
+
+    def states(self, name: str) -> list[tuple[int, State, ServingError | None]]:
+        """Every version ever seen of a model, highest first, with its state and error."""
+        with self._lock:
+            served = self._models.get(name) or Served(None)
+            return [(n, v.state, v.error) for n, v in sorted(served.versions.items(), reverse=True)]
+
+    def stop(self) -> None:
+        """Stop polling and loading; what is loaded stays usable for calls in flight."""
+        with self._changed:
+            self._stop.set()
+            self._changed.notify_all()
+        self._loaders.shutdown(wait=False, cancel_futures=True)

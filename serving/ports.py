@@ -1,0 +1,38 @@
+"""Listening sockets, and a clear error when a port is taken."""
+
+from __future__ import annotations
+
+import socket
+
+from serving.errors import Code, ServingError, invalid
+
+
+def bind(host: str, port: int, flag: str) -> socket.socket:
+    """A bound TCP socket (not yet listening); raises ServingError that names the port and the flag."""
+    if not 0 < port < 65536:
+        raise invalid(f"--{flag}={port} is not a port: expected 1 to 65535")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise invalid(f"--host={host} is not an address: {error.strerror}") from None
+    listener = socket.socket(family, kind)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # Two sockets may be bound to one port with SO_REUSEADDR as long as none listens: so look that far.
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        text = f"port {port} on {host} is not free ({error.strerror}); choose another with --{flag}"
+        raise ServingError(Code.UNAVAILABLE, text) from None
+    return listener
+
+
+def check_free(host: str, port: int, flag: str) -> None:
+    """Raise ServingError if the port cannot be listened on now."""
+    bind(host, port, flag).close()
+
+
+def address(host: str, port: int) -> str:
+    """`host:port`, with IPv6 addresses in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

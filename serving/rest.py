@@ -1,0 +1,252 @@
+"""The REST side: TF Serving's paths and bodies as an ASGI app, run by uvicorn on a thread of its own.
+
+uvicorn (with httptools) reads HTTP; there is no web framework, as TF Serving's routing is two patterns.
+Each request is worked on by a pool of --rest_api_num_threads threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import uvicorn
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+
+from serving import info, rest_json, rest_text
+from serving.errors import HTTP_STATUS, Code, ServingError, invalid
+from serving.metrics import Metrics
+from serving.predict import Predictor
+from serving.request import DEFAULT_SIGNATURE
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = (1 << 31) - 1
+MAX_GUNZIPPED_BYTES = 100 << 20
+JSON = "application/json"
+_NAME = r"(?P<name>[^/:]+)"
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_PREDICTION = re.compile(rf"/v1/models/{_NAME}{_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE)
+_STATUS = re.compile(rf"/v1/models(?:/{_NAME})?{_VERSION}(?P<metadata>/metadata)?", re.IGNORECASE)
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class RestOptions:
+    """`metrics_path` is None when metrics are off."""
+
+    threads: int
+    timeout_s: float
+    cors: bool = False
+    metrics_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+
+
+class RestApp:
+    """The ASGI app."""
+
+    def __init__(self, options: RestOptions, predictor: Predictor, metrics: Metrics) -> None:
+        self._options = options
+        self._predictor = predictor
+        self._manager = predictor.manager
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(options.threads, "rest")
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        path = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            path += "?" + scope["query_string"].decode("latin-1")
+        try:
+            body = await _body(receive, dict(scope["headers"]).get(b"content-encoding", b""))
+        except ServingError as error:
+            answer = Answer(HTTP_STATUS[error.code], rest_text.error(error))
+        else:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._pool, self.answer, scope["method"], path, body)
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", b"%d" % len(answer.body)),
+        ]
+        headers += _CORS if self._options.cors and answer.content_type == JSON else []
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answer one request; never raises."""
+        if path == self._options.metrics_path:
+            return Answer(200, self._metrics.page().encode(), "text/plain")
+        if not re.match(r"/v1/.*", path, re.IGNORECASE):
+            return Answer(404, b"", "text/plain")
+        if self._options.cors and method == "OPTIONS":
+            return Answer(200, b"")
+        try:
+            return Answer(200, self._dispatch(method, path, body))
+        except ServingError as error:
+            failure = error
+        except Exception:  # a bug: the client learns no internals
+            log.exception("Request failed")
+            failure = ServingError(Code.INTERNAL, "Internal error; the server's log has the details.")
+        return Answer(HTTP_STATUS[failure.code], rest_text.error(failure))
+
+    def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
+        """Route, answer and count one request to /v1/."""
+        found = (
+            (_PREDICTION if method == "POST" else _STATUS).fullmatch(path)
+            if method in ("POST", "GET")
+            else None
+        )
+        if found is None:
+            raise invalid(f"Malformed request: {method} {path}")
+        api = (
+            found["method"].lower()
+            if method == "POST"
+            else "GetModelMetadata"
+            if found["metadata"]
+            else "GetModelStatus"
+        )
+        name = unquote(found["name"] or "", errors="replace")
+        start, status = time.perf_counter(), "OK"
+        try:
+            return self._call(api, _model_spec(name, found), body)
+        except ServingError as error:
+            status = error.code.name
+            raise
+        finally:
+            label = self._metrics.model_label(name, self._manager.knows(name))
+            self._metrics.count_request(label, status)
+            if status == "OK":
+                self._metrics.observe_request(label, api, "REST", time.perf_counter() - start)
+
+    def _call(self, api: str, spec: Any, body: bytes) -> bytes:
+        if api == "predict":
+            return self._predict(spec, body)
+        if api in ("classify", "regress"):
+            raise ServingError(Code.UNIMPLEMENTED, f"Only predict is served here, not {api}.")
+        if not spec.name:
+            raise invalid("Missing model name in request.")
+        if api == "GetModelStatus":
+            request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+            return rest_text.status(info.model_status(self._manager, request))
+        wanted = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=[info.SIGNATURE_DEF]
+        )
+        return rest_text.metadata(info.model_metadata(self._manager, wanted))
+
+    def _predict(self, spec: Any, body: bytes) -> bytes:
+        document = rest_json.parse_body(body)
+        signature = rest_json.signature_name(document) or DEFAULT_SIGNATURE
+        _, model = self._manager.find(spec)
+        if signature not in model.signatures:
+            raise invalid(f'Serving signature name: "{signature}" not found in signature def')
+        infos = model.signatures[signature].inputs
+        if not infos:
+            raise invalid(f"Failed to get input map for signature: {signature}")
+        inputs, layout = rest_json.parse_inputs(document, infos)
+        timeout_s = self._options.timeout_s or None
+        results = self._predictor.run(model, spec.name, signature, inputs, [], timeout_s)
+        return rest_text.predictions(results, layout)
+
+
+def _model_spec(name: str, found: re.Match[str]) -> Any:
+    """The ModelSpec that a path names."""
+    spec = model_pb2.ModelSpec(name=name)
+    if found["version"]:
+        number = int(found["version"]) if len(found["version"]) < 25 else 1 << 64
+        if number >= 1 << 63:
+            raise invalid(f"Failed to convert version: {found['version']} to numeric.")
+        spec.version.value = number
+    if found["label"]:
+        spec.version_label = unquote(found["label"], errors="replace")
+    return spec
+
+
+async def _body(receive: Receive, encoding: bytes) -> bytes:
+    """The request's body, gunzipped if it says so; raises ServingError when it is too large or broken."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ServingError(Code.CANCELLED, "The client closed the connection.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise ServingError(Code.RESOURCE_EXHAUSTED, f"The request is larger than {MAX_BODY_BYTES} bytes.")
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    body = b"".join(chunks)
+    return await asyncio.to_thread(_gunzip, body) if encoding.strip().lower() == b"gzip" else body
+
+
+def _gunzip(body: bytes) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        data = unzip.decompress(body, MAX_GUNZIPPED_BYTES)
+    except zlib.error:
+        raise invalid("The request says Content-Encoding: gzip, but its body is not gzip.") from None
+    if unzip.unconsumed_tail or not unzip.eof:
+        raise invalid(
+            f"The gzip body is cut short, or larger than {MAX_GUNZIPPED_BYTES} bytes when decompressed."
+        )
+    return data
+
+
+class RestServer:
+    """uvicorn on its own thread."""
+
+    def __init__(self, app: RestApp) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=1024,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Serve on a bound socket; returns once it accepts."""
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="rest", daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+
+    def begin_stop(self, grace_s: float) -> None:
+        """Take no new requests; those in flight may go on for `grace_s` seconds. Returns at once."""
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
+        self._server.should_exit = True
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the requests in flight are answered."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)

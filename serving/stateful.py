@@ -1,0 +1,82 @@
+"""Whether calls of a model can change what later calls see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# fmt: off
+# Stateful ops (by TensorFlow's registry) that a call may use without changing the model. Restoring variables
+# and filling tables happens in every session, so reading them is safe.
+_HARMLESS = frozenset({
+    "Placeholder", "PlaceholderWithDefault", "VarHandleOp", "VariableV2", "Variable",
+    "VarIsInitializedOp", "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "HashTable",
+    "HashTableV2", "MutableHashTable", "MutableHashTableV2", "LookupTableFind", "LookupTableFindV2",
+    "LookupTableSize", "LookupTableSizeV2", "StatefulPartitionedCall", "If", "While", "Case", "Assert",
+    "Print", "PrintV2", "Timestamp", "RandomUniform", "RandomUniformInt", "RandomStandardNormal",
+    "TruncatedNormal", "RandomShuffle", "Multinomial", "StatefulUniform", "MergeV2Checkpoints", "SaveV2",
+    "RestoreV2",
+})
+# fmt: on
+
+
+def keeps_state(meta_graph: Any) -> bool:
+    """True when a signature reaches an op that could change state: then one session must serve all calls.
+
+    Only what the signatures' outputs need is looked at, so restoring variables does not count. An unknown op
+    counts as one that changes state.
+    """
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    stateful = {op.name for op in meta_graph.meta_info_def.stripped_op_list.op if op.is_stateful}
+    known = {op.name for op in meta_graph.meta_info_def.stripped_op_list.op} | set(functions)
+
+    def changes(op: str) -> bool:
+        return op not in _HARMLESS and (op in stateful or op not in known)
+
+    start = [
+        info.name
+        for name, signature in meta_graph.signature_def.items()
+        if name != "__saved_model_init_op"
+        for info in signature.outputs.values()
+    ]
+    todo, seen, called = [_node_name(name) for name in start], set(), set()
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in nodes:
+            continue
+        seen.add(name)
+        node = nodes[name]
+        if changes(node.op):
+            return True
+        called |= _functions_of(node)
+        todo.extend(_node_name(source) for source in node.input)
+    return _functions_change(called, functions, changes)
+
+
+def _functions_change(called: set[str], functions: dict[str, Any], changes: Any) -> bool:
+    """Whether any op in these functions, or those they call, changes state."""
+    todo, seen = list(called), set()
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in functions:
+            continue
+        seen.add(name)
+        for node in functions[name].node_def:
+            if changes(node.op):
+                return True
+            todo.extend(_functions_of(node))
+    return False
+
+
+def _functions_of(node: Any) -> set[str]:
+    """Names of the functions that a node may call."""
+    names = {node.op}
+    for attr in node.attr.values():
+        names.add(attr.func.name)
+        names |= {func.name for func in attr.list.func}
+    return names - {""}
+
+
+def _node_name(tensor: str) -> str:
+    """`^scope/op` or `scope/op:0` to `scope/op`."""
+    return tensor.removeprefix("^").partition(":")[0]

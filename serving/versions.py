@@ -1,0 +1,69 @@
+"""Which versions of a model the file system offers, and which of them its policy asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from serving.config import ModelConfig
+from serving.errors import invalid
+
+log = logging.getLogger(__name__)
+
+_VERSION = re.compile(r"\s*[+-]?\d+\s*")
+
+
+def version_number(name: str) -> int | None:
+    """A folder's name as a version (`00000123` is 123), or None when it is not an int64."""
+    if _VERSION.fullmatch(name, 0, 64) is None:
+        return None
+    number = int(name)
+    return number if -(1 << 63) <= number < 1 << 63 else None
+
+
+def aspired_versions(config: ModelConfig) -> dict[int, str]:
+    """Version number to folder for the versions that should be served now.
+
+    Raises ServingError when the base path is missing; an empty one gives no versions (and a warning).
+    """
+    try:
+        names = sorted(os.listdir(config.base_path))
+    except OSError as error:
+        raise invalid(
+            f"Could not find base path {config.base_path} for servable {config.name} with error "
+            f"NOT_FOUND: {config.base_path}; {error.strerror}"
+        ) from None
+    found: dict[int, str] = {}
+    for name in names:
+        number = version_number(name)
+        if number is None:
+            continue
+        if number in found:
+            log.warning(
+                "Duplicate version directories detected. Version %d will be loaded from %s", number, name
+            )
+        found[number] = os.path.join(config.base_path, name)
+    if not found:
+        log.warning(
+            "No versions of servable %s found under base path %s. Did you forget to name your leaf directory "
+            "as a number (eg. '/1/')?",
+            config.name,
+            config.base_path,
+        )
+    return _chosen(config, found)
+
+
+def _chosen(config: ModelConfig, found: dict[int, str]) -> dict[int, str]:
+    if config.policy == "all":
+        return found
+    if config.policy == "latest":
+        return {number: found[number] for number in sorted(found)[-config.latest :]}
+    for number in set(config.specific) - set(found):
+        log.warning(
+            "Version %d of servable %s, which was requested to be served as a 'specific' version in the "
+            "servable's version policy, was not found in the file system",
+            number,
+            config.name,
+        )
+    return {number: found[number] for number in config.specific if number in found}
