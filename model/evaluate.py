@@ -66,7 +66,7 @@ class MapResult:
 def evaluate_map(
     predictions: Sequence[Prediction], truths: Sequence[Truth], class_names: Sequence[str]
 ) -> MapResult:
-    """mAP at IoU 0.5, and averaged over IoU 0.5, 0.55 .. 0.95; predictions[i] is about the image of truths[i].
+    """mAP at IoU 0.5, and averaged over IoU 0.5, 0.55 .. 0.95; predictions[i] is about truths[i]'s image.
 
     An ignored object is COCO's `iscrowd`: detections of its class that lie mostly inside it do not count.
 
@@ -109,7 +109,7 @@ def _check(
         )
     if scores is not None and scores.shape != ids.shape:
         raise ValueError(f"image {image}: expected {len(ids)} scores, got {scores.shape}")
-    if ids.size and not (0 <= ids.min() and ids.max() < classes):
+    if ids.size and (ids.min() < 0 or ids.max() >= classes):
         raise ValueError(
             f"image {image}: {what} has class ids {ids.min()}..{ids.max()}, there are {classes} classes"
         )
@@ -119,7 +119,7 @@ def _precision(
     predictions: Sequence[Prediction], truths: Sequence[Truth], classes: int
 ) -> npt.NDArray[np.float64]:
     """COCOeval's interpolated precision [IoU, recall, class]; 0 where a recall is never reached."""
-    annotations = []
+    annotations: list[dict[str, object]] = []
     for image, truth in enumerate(truths, 1):
         for crowd, boxes, ids in (
             (0, truth.boxes_xyxy, truth.class_ids),
@@ -133,13 +133,12 @@ def _precision(
                         "bbox": box, "area": box[2] * box[3], "iscrowd": crowd,
                     }
                 )  # fmt: skip
-    rows = [
-        np.column_stack(
-            [np.full(len(p.scores), image), p.boxes_xyxy[:, :2], p.boxes_xyxy[:, 2:] - p.boxes_xyxy[:, :2], p.scores, p.class_ids + 1]
-        )
-        for image, p in enumerate(predictions, 1)
-    ]  # fmt: skip
-    table = np.concatenate(rows).astype(np.float64)
+    rows = []  # image, x, y, width, height, score, class
+    for image, found in enumerate(predictions, 1):
+        corner, size = found.boxes_xyxy[:, :2], found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
+        number = np.full(len(found.scores), image)
+        rows.append(np.column_stack([number, corner, size, found.scores, found.class_ids + 1]))
+    table = np.concatenate([np.zeros((0, 7)), *rows])
     if not len(table):  # pycocotools cannot take an empty list; nothing found is precision 0 everywhere
         return np.zeros((10, 101, classes))
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress

@@ -1,4 +1,4 @@
-"""The demo weights: a YOLOv8n trained from scratch on the synthetic street, for where no others can be had."""
+"""The demo weights: a YOLOv8n trained from scratch on the synthetic street, where no others can be had."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
     python -m model.demo.evaluate --images 200
 
-PyTorch's forward in float32, Ultralytics' own NMS (class by class, IoU 0.7), frames letterboxed to 640 as Ultralytics'
-predict does (1280x720 to 640x384), or to 640x640 with --square. Two rows: at a confidence of 0.001, as mAP is usually
-given, and at 0.25, as the exported model answers; the second cannot be higher.
+PyTorch's forward in float32, Ultralytics' own NMS (class by class, IoU 0.7), frames letterboxed to 640
+as Ultralytics' predict does (1280x720 to 640x384), or to 640x640 with --square. Two rows: at a
+confidence of 0.001, as mAP is usually given, and at 0.25, as the exported model answers; the second
+cannot be higher.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ def letterboxed(image_bgr: Image, imgsz: int, square: bool) -> tuple[torch.Tenso
     return torch.from_numpy(planes)[None].float() / 255, box.gain, left, top
 
 
-@torch.no_grad()
 def predict(module: Any, frames: Sequence[Frame], imgsz: int, square: bool, conf: float) -> list[Prediction]:
     """Each frame's detections by PyTorch's forward of a `DetectionModel` in eval mode."""
     out = []
     for frame in frames:
         pixels, gain, left, top = letterboxed(frame.image_bgr, imgsz, square)
-        raw = module(pixels)[0]  # [1, 4 + classes, anchors]
+        with torch.inference_mode():
+            raw = module(pixels)[0]  # [1, 4 + classes, anchors]
         rows = non_max_suppression(raw, conf, DEFAULT_IOU, max_det=DEFAULT_MAX_DET, max_nms=_CANDIDATES)[
             0
         ].numpy()
@@ -90,9 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     low, high = evaluate(args.weights, args.images, args.seed, args.imgsz, args.square)
     for conf, result in ((LOW_CONF, low), (DEFAULT_CONF, high)):
-        print(
-            f"conf {conf}: mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}  ({args.images} unseen frames)"
-        )
+        means = f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}"
+        print(f"conf {conf}: {means}  ({args.images} unseen frames, seed {args.seed})")
         for name, one in result.per_class.items():
             print(f"  {name:8} {one.objects:5} objects  AP50 {one.ap50:.3f}  AP50-95 {one.ap50_95:.3f}")
 

@@ -2,9 +2,10 @@
 
     python -m model.demo.train --out yolov8n-street.pt --seed 1
 
-The learning rate warms up, stays, and falls to nothing over the last quarter, so a run that was stopped can go on with
-another number of iterations (`--checkpoint`). Batch number i depends on the seed and i only. The same machine with the
-same number of threads repeats a run bit by bit; another machine's sums round differently and come to about the same.
+The learning rate warms up, stays, and falls to nothing over the last quarter, so a run that was stopped
+can go on with another number of iterations (`--checkpoint`). Batch number i depends on the seed and i
+only. The same machine with the same number of threads repeats a run; another machine's sums round
+differently and come to about the same.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _WEIGHT_DECAY, _MAX_NORM = 0.02, 10.0
 _EMA_DECAY = 0.9985
 
 
-class _Chunks(Dataset[list[Batch]]):
+class _Chunks(Dataset):  # type: ignore[misc]  # torch is untyped here
     """Training batches by the chunk, rendered in a worker process."""
 
     def __init__(self, seed: int, first: int, count: int, size: float) -> None:
@@ -119,11 +120,10 @@ def _step(model: nn.Module, loss_of: Any, batch: Batch, optimizer: torch.optim.O
     return [float(part) for part in parts.values()]
 
 
-@torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, iteration: int) -> None:
     """The running mean of the weights, which is what is kept; young means forget faster."""
     decay = min(_EMA_DECAY, (1 + iteration) / (20 + iteration))
-    now = model.state_dict()
+    now = model.state_dict()  # detached, so nothing here is recorded for the backward pass
     for name, value in average.state_dict().items():
         if value.dtype.is_floating_point:
             value.lerp_(now[name], 1 - decay)

@@ -47,8 +47,8 @@ def _sky(view: View, sky: str, rng: np.random.Generator) -> Image:
     k = view.width / 1280
     if sky == "night":
         for _ in range(60):
-            x, y = int(rng.integers(view.width)), int(rng.uniform(0, max(view.horizon, 2)))
-            canvas[min(y, view.height - 1), x] = 150
+            column, row = int(rng.integers(view.width)), int(rng.uniform(0, max(view.horizon, 2)))
+            canvas[min(row, view.height - 1), column] = 150
         return canvas
     for _ in range(int(rng.integers(2, 6))):
         x, y = float(rng.uniform(0, view.width)), float(rng.uniform(0, view.horizon * 0.7))

@@ -1,6 +1,8 @@
-"""House fronts of the synthetic street, seen straight on or in perspective, and the brush they are painted with."""
+"""House fronts of the synthetic street, straight on or in perspective, and the brush that paints them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -11,7 +13,8 @@ from model.street.view import View
 _WALLS = [
     rgb(c)
     for c in (
-        "#c9a27e", "#b8695a", "#d9cbb3", "#8d9aa6", "#a7b89a", "#e0b98a", "#9c6b5a", "#cfd3d6", "#7d8fa8", "#d8a7a0",
+        "#c9a27e", "#b8695a", "#d9cbb3", "#8d9aa6", "#a7b89a", "#e0b98a", "#9c6b5a",
+        "#cfd3d6", "#7d8fa8", "#d8a7a0",
         "#b59f86", "#6f7f78",
     )
 ]  # fmt: skip
@@ -36,7 +39,7 @@ def paint_facade(
     size_m: tuple[float, float],
     rng: np.random.Generator,
 ) -> None:
-    """One building's front. corner: x of the left and right edge, and px per metre there and there; see _quad."""
+    """One building's front. corner: x of its edges, then pixels per metre at each; size_m: width, height."""
     x0, x1, k0, k1 = corner
     width, height = size_m
     wall = _WALLS[int(rng.integers(len(_WALLS)))]
@@ -84,8 +87,9 @@ def paint_facade(
                 quad(u, 1.0, u + 1.2, 2.3, glass)
 
 
-def _shop(quad: object, width: float, wall: Colour, light: Light, rng: np.random.Generator) -> None:
-    assert callable(quad)
+def _shop(
+    quad: Callable[..., None], width: float, wall: Colour, light: Light, rng: np.random.Generator
+) -> None:
     sign = _AWNING[int(rng.integers(len(_AWNING)))]
     lit = light.lamps and rng.random() < 0.7
     quad(0.3, 0.1, width - 0.3, 2.9, shade(wall, 0.55))

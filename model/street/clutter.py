@@ -19,8 +19,8 @@ def draw_clutter(kind: str, rng: np.random.Generator, px_per_m: float, light: Li
     }[kind]  # fmt: skip
     pen = Pen(width, height, px_per_m, light, 1 if rng.random() < 0.5 else -1)
     {
-        "tree": _tree, "pine": _pine, "lamp": _lamp, "sign": _sign, "bin": _bin, "bench": _bench, "bush": _bush,
-        "hydrant": _hydrant,
+        "tree": _tree, "pine": _pine, "lamp": _lamp, "sign": _sign, "bin": _bin, "bench": _bench,
+        "bush": _bush, "hydrant": _hydrant,
     }[kind](pen, rng)  # fmt: skip
     return pen.done()
 

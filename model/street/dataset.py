@@ -1,4 +1,4 @@
-"""Frames of the synthetic street with their truth, for training and for validation; the two never share a scene."""
+"""Frames of the synthetic street with their truth, for training and validation, which never share a scene."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Frame:
 
 
 def validation_set(n: int, seed: int = 0, size_wh: tuple[int, int] = (1280, 720)) -> Iterator[Frame]:
-    """n stamped frames, each of another scene that training has never shown. The same n and seed give the same frames."""
+    """n stamped frames, each of another scene that training never shows; the same for the same n and seed."""
     for i in range(n):
         scene_seed = _VALIDATION_SCENES + seed * 1_000_000 + i
         rng = np.random.default_rng(scene_seed)
@@ -56,7 +56,7 @@ class Batch:
     boxes_xywh: npt.NDArray[np.float32]  # [K, 4] centre and size, as shares of the image
 
 
-# Height, width and number of images of a batch: whole 16:9 frames as the network sees them at 640, and cut-outs.
+# Height, width and number of images of a batch: whole 16:9 frames as the network has them, and cut-outs.
 _SHAPES = ((384, 640, 8), (384, 640, 8), (320, 320, 18))
 CHUNK = 3  # batches that share their scenes
 
@@ -102,12 +102,12 @@ def _sample(
     if rng.random() < 0.6:
         paint_stamp(image, int(rng.integers(2**32)), int(rng.integers(2**63)))
     if image.shape[1] >= 1280:
-        image, boxes = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5), np.uint8), boxes / 2
+        image, boxes = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5), np.uint8), boxes * np.float32(0.5)
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
-        boxes = boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (image.shape[1], 0, image.shape[1], 0)
-    image, boxes, ids = _window(_distorted(image, rng), np.asarray(boxes, np.float32), ids, window_hw, rng)
-    return image, boxes, ids
+        flip, width = np.asarray([-1, 1, -1, 1], np.float32), np.float32(image.shape[1])
+        boxes = boxes[:, [2, 1, 0, 3]] * flip + np.asarray([width, 0, width, 0], np.float32)
+    return _window(_distorted(image, rng), boxes, ids, window_hw, rng)
 
 
 def _distorted(image: Image, rng: np.random.Generator) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,10 +145,9 @@ def _fill_across(layout: Layout, rng: np.random.Generator, busy: float) -> None:
 
 
 def _queue(
-    rng: np.random.Generator, busy: float, half: float, z: float, leftwards: bool, add: object
+    rng: np.random.Generator, busy: float, half: float, z: float, leftwards: bool, add: Callable[..., Mover]
 ) -> None:
     """Vehicles of one lane, at one speed, with gaps between them."""
-    assert callable(add)
     loop = 2 * half + 30
     speed = (0.0 if rng.random() < 0.1 else float(rng.uniform(3.5, 10))) * (-1 if leftwards else 1)
     at = float(rng.uniform(0, 8))

@@ -57,7 +57,7 @@ class SpriteCache:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """How something moves: over `loop_m` metres again and again. Across the street that is along x, else along z."""
+    """How something moves: over `loop_m` metres again and again, along x if `across`, else along z."""
 
     across: bool
     at: float  # the other coordinate: distance z if across, offset x if along

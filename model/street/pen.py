@@ -101,7 +101,7 @@ def make_sprite(over: Image, alpha: Image, anchor: tuple[int, int]) -> Sprite:
 
 
 class Pen:
-    """Draws in metres: x to the right from the middle, y up from the ground. `facing` -1 mirrors the result."""
+    """Draws in metres: x right from the middle, y up from the ground; `facing` -1 mirrors the result."""
 
     def __init__(
         self, width_m: float, height_m: float, px_per_m: float, light: Light, facing: int = 1
@@ -167,7 +167,7 @@ class Pen:
             )  # fmt: skip
 
     def glow(self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: float = 0.5) -> None:
-        """Light added around a lamp, where the object itself is not. To be drawn last, and only if lamps are lit."""
+        """Light added around a lamp, if lamps are lit; weaker on the object itself. To be drawn last."""
         if not self._light.lamps:
             return
         rows, columns = self._alpha.shape

@@ -30,7 +30,7 @@ class Rendered:
 
 
 class StreetScene:
-    """One street with its traffic. Not safe for use from several threads at once (it caches what it draws)."""
+    """One street with its traffic. Not for several threads at once: it caches what it draws."""
 
     def __init__(self, seed: int, size_wh: tuple[int, int] = (1280, 720)) -> None:
         """seed: any non-negative integer. size_wh: the frame's width and height, each 64..8192 pixels.

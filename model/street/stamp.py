@@ -5,8 +5,8 @@ The stamp is a strip along the upper edge, two rows of 64 cells, black for 0 and
     row 1: frame id (32 bits), then a CRC-32 of the other 96 bits (32 bits)
     row 2: capture time, unix nanoseconds (64 bits)
 
-each most significant bit first. A cell's size is a share of the image's (width / 64, height / 90), so a stamp survives
-scaling of the whole image; cells are read by the mean of their middle, so it survives JPEG.
+each most significant bit first. A cell's size is a share of the image's (width / 64, height / 90), so a stamp
+survives scaling of the whole image; cells are read by the mean of their middle, so it survives JPEG.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def paint_stamp(image_bgr: npt.NDArray[np.uint8], frame_id: int, time_unix_ns: i
     height, width = image_bgr.shape[:2]
     if width < MIN_STAMP_WH[0] or height < MIN_STAMP_WH[1]:
         raise ValueError(
-            f"a stamp needs an image of at least {MIN_STAMP_WH[0]}x{MIN_STAMP_WH[1]} pixels, got {width}x{height}"
+            f"a stamp needs an image of at least {MIN_STAMP_WH[0]}x{MIN_STAMP_WH[1]} px, got {width}x{height}"
         )
     if not 0 <= frame_id < 2**32 or not 0 <= time_unix_ns < 2**64:
         raise ValueError(f"frame id must fit 32 and time 64 unsigned bits, got {frame_id} and {time_unix_ns}")
@@ -69,10 +69,10 @@ def read_stamp(image_bgr: npt.NDArray[np.uint8]) -> Stamp | None:
     """Read a stamp from image_bgr uint8 [H, W, 3]; None where there is none or its checksum fails."""
     if image_bgr.ndim != 3 or image_bgr.shape[0] < _CELL_HEIGHTS // 2 or image_bgr.shape[1] < _COLUMNS:
         return None
-    height, width = image_bgr.shape[:2]
+    height = image_bgr.shape[0]
     rows = max(_ROWS, round(_ROWS * height / _CELL_HEIGHTS))
     grey = cv2.cvtColor(np.ascontiguousarray(image_bgr[:rows]), cv2.COLOR_BGR2GRAY)
-    # Eight samples a cell across and down; the middle four by four are averaged, away from ringing at the borders.
+    # Eight samples a cell each way; the middle four by four are averaged, away from the borders' ringing.
     fine = cv2.resize(grey, (_COLUMNS * 8, _ROWS * 8), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     cells = fine.reshape(_ROWS, 8, _COLUMNS, 8)[:, 2:6, :, 2:6].mean(axis=(1, 3))
     low, high = float(cells.min()), float(cells.max())

@@ -35,7 +35,7 @@ class Weather:
             x, y = (int(v) for v in shift.integers(0, _SLACK, 2))
             cv2.add(frame, layer[y : y + height, x : x + width], dst=frame)
             if lift:
-                cv2.subtract(frame, (lift, lift, lift, 0), dst=frame)
+                cv2.subtract(frame, np.full(4, lift, np.float64), dst=frame)  # a scalar, in OpenCV's terms
 
 
 def _streaks(rng: np.random.Generator, shape: tuple[int, int], rain: float, k: float) -> Image:
