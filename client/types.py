@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,29 @@ class Frame:
     name: str = ""  # the file the frame came from, where there is one
 
 
+class Source(Protocol):
+    """Where frames come from: one camera, file or folder.
+
+    `frames()` is called once and read on a thread of its own. If it raises, the stream settles the frames
+    that are under way and then raises the same error from its iterator.
+    `close()` makes `frames()` end soon; it may be called from another thread, and more than once.
+    """
+
+    @property
+    def camera_id(self) -> str:
+        """The name of the camera: 1 to 256 bytes of UTF-8, the same in every frame."""
+
+    @property
+    def live(self) -> bool:
+        """True: frames that nobody takes in time are lost, as a camera's. False: the next frame waits."""
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in the order of capture."""
+
+    def close(self) -> None:
+        """Stop and release what the source holds."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """K detections of one frame by falling score.
@@ -69,7 +94,8 @@ class Result:
     """What became of one frame: exactly one of `detections`, `reason` and `error` is set.
 
     `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
-    monotonic clock. `stages_ms` names the parts of it (encode, network, relay_queue, predict, ...).
+    monotonic clock. `stages_ms` names the parts of it, which add up to it: wait, encode, network,
+    relay_queue, predict, relay_order. A frame that was dropped before it was sent comes without its picture.
     """
 
     frame: Frame

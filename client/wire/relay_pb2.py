@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63lient/wire/relay.proto\x12\x0csightline.v1\"}\n\x05\x46rame\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12\x0e\n\x06\x61ge_us\x18\x04 \x01(\r\x12\x12\n\nmax_age_ms\x18\x05 \x01(\r\x12\r\n\x05image\x18\x06 \x01(\x0c\"\xfd\x01\n\x06Result\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12-\n\tdelivered\x18\x04 \x01(\x0b\x32\x18.sightline.v1.DetectionsH\x00\x12(\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x15.sightline.v1.DroppedH\x00\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x13.sightline.v1.ErrorH\x00\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.sightline.v1.TimingsB\t\n\x07outcome\"y\n\nDetections\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x11\n\tclass_ids\x18\x05 \x03(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\"\x19\n\x07\x44ropped\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"M\n\x07Timings\x12\x16\n\x0erelay_queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\x12\x16\n\x0erelay_total_us\x18\x03 \x01(\r2@\n\x05Relay\x12\x37\n\x06\x44\x65tect\x12\x13.sightline.v1.Frame\x1a\x14.sightline.v1.Result(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63lient/wire/relay.proto\x12\x0csightline.v1\"\x8b\x01\n\x05\x46rame\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12\x0e\n\x06\x61ge_us\x18\x04 \x01(\r\x12\x12\n\nmax_age_ms\x18\x05 \x01(\r\x12\r\n\x05image\x18\x06 \x01(\x0c\x12\x0c\n\x04wait\x18\x07 \x01(\x08\"\xfd\x01\n\x06Result\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12-\n\tdelivered\x18\x04 \x01(\x0b\x32\x18.sightline.v1.DetectionsH\x00\x12(\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x15.sightline.v1.DroppedH\x00\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x13.sightline.v1.ErrorH\x00\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.sightline.v1.TimingsB\t\n\x07outcome\"y\n\nDetections\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x11\n\tclass_ids\x18\x05 \x03(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\"\x19\n\x07\x44ropped\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"M\n\x07Timings\x12\x16\n\x0erelay_queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\x12\x16\n\x0erelay_total_us\x18\x03 \x01(\r2@\n\x05Relay\x12\x37\n\x06\x44\x65tect\x12\x13.sightline.v1.Frame\x1a\x14.sightline.v1.Result(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'client.wire.relay_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAME']._serialized_start=41
-  _globals['_FRAME']._serialized_end=166
-  _globals['_RESULT']._serialized_start=169
-  _globals['_RESULT']._serialized_end=422
-  _globals['_DETECTIONS']._serialized_start=424
-  _globals['_DETECTIONS']._serialized_end=545
-  _globals['_DROPPED']._serialized_start=547
-  _globals['_DROPPED']._serialized_end=572
-  _globals['_ERROR']._serialized_start=574
-  _globals['_ERROR']._serialized_end=612
-  _globals['_TIMINGS']._serialized_start=614
-  _globals['_TIMINGS']._serialized_end=691
-  _globals['_RELAY']._serialized_start=693
-  _globals['_RELAY']._serialized_end=757
+  _globals['_FRAME']._serialized_start=42
+  _globals['_FRAME']._serialized_end=181
+  _globals['_RESULT']._serialized_start=184
+  _globals['_RESULT']._serialized_end=437
+  _globals['_DETECTIONS']._serialized_start=439
+  _globals['_DETECTIONS']._serialized_end=560
+  _globals['_DROPPED']._serialized_start=562
+  _globals['_DROPPED']._serialized_end=587
+  _globals['_ERROR']._serialized_start=589
+  _globals['_ERROR']._serialized_end=627
+  _globals['_TIMINGS']._serialized_start=629
+  _globals['_TIMINGS']._serialized_end=706
+  _globals['_RELAY']._serialized_start=708
+  _globals['_RELAY']._serialized_end=772
 # @@protoc_insertion_point(module_scope)

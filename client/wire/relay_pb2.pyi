@@ -7,20 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "age_us", "max_age_ms", "image")
+    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "age_us", "max_age_ms", "image", "wait")
     CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     AGE_US_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     camera_id: str
     frame_id: int
     capture_time_unix_ns: int
     age_us: int
     max_age_ms: int
     image: bytes
-    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., age_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., image: _Optional[bytes] = ...) -> None: ...
+    wait: bool
+    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., age_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., image: _Optional[bytes] = ..., wait: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "delivered", "dropped", "error", "timings")

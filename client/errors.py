@@ -1,0 +1,32 @@
+"""What a client raises.
+
+ClientError
+├── SourceError          a source cannot be opened or read
+└── TransportError       the other end cannot be used
+    ├── Unreachable      nobody answers there
+    └── WrongService     somebody answers, but does not speak the protocol
+
+A single frame's failure is never raised: it is that frame's `Result`.
+"""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """The base of everything that a client raises on purpose; its text is meant for the user, in one line."""
+
+
+class SourceError(ClientError):
+    """A source cannot be opened or read."""
+
+
+class TransportError(ClientError):
+    """The relay or the model server cannot be used."""
+
+
+class Unreachable(TransportError):
+    """Nobody answers at the target."""
+
+
+class WrongService(TransportError):
+    """What answers at the target does not speak the protocol."""
