@@ -25,15 +25,20 @@ def merge(into: Map, patch: Map, lists: bool) -> None:
 
 
 def operate(resource: Resource, operation: Any, at: Position) -> None:
-    """One JSON 6902 operation: add, replace, remove or test."""
+    """One JSON 6902 operation: add, replace, remove, copy or test."""
     if not isinstance(operation, Map) or not str(operation.get("path", "")).startswith("/"):
         raise MeshError(f"{at}: expected an operation with op and a path that starts with /")
     name = operation.get("op")
-    keys = [key.replace("~1", "/").replace("~0", "~") for key in str(operation["path"])[1:].split("/")]
+    keys = _keys(operation["path"])
     node: Any = resource.body
     for key in keys[:-1]:
         node = _child(node, key, at, resource)
     value = copy.deepcopy(operation.get("value"))
+    if name == "copy":
+        value = resource.body
+        for key in _keys(operation.get("from", "")):
+            value = _child(value, key, at, resource)
+        name, value = "add", copy.deepcopy(value)
     if name == "add" and isinstance(node, Map):
         node.put(keys[-1], value, at)
     elif name == "add" and isinstance(node, Seq):
@@ -49,7 +54,11 @@ def operate(resource: Resource, operation: Any, at: Position) -> None:
         if name != "test":
             _replace_or_remove(node, keys[-1], value, at, remove=name == "remove")
     else:
-        raise MeshError(f"{at}: op {name!r}: expected add, replace, remove or test")
+        raise MeshError(f"{at}: op {name!r}: expected add, replace, remove, copy or test")
+
+
+def _keys(pointer: Any) -> list[str]:
+    return [key.replace("~1", "/").replace("~0", "~") for key in str(pointer)[1:].split("/")]
 
 
 def _replace_or_remove(node: Any, key: str, value: Any, at: Position, remove: bool) -> None:
@@ -64,6 +73,18 @@ def _replace_or_remove(node: Any, key: str, value: Any, at: Position, remove: bo
         del node[index], node.item_at[index]
     else:
         node[index], node.item_at[index] = value, at
+
+
+def _at_path(resource: Resource, path: str, at: Position) -> Any:
+    """What stands at a JSON pointer."""
+    node: Any = resource.body
+    for key in _keys(path):
+        node = _child(node, key, at, resource)
+    return node
+
+
+def _keys(pointer: str) -> list[str]:
+    return [key.replace("~1", "/").replace("~0", "~") for key in pointer[1:].split("/")]
 
 
 def _child(node: Any, key: str, at: Position, resource: Resource) -> Any:

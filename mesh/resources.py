@@ -19,10 +19,11 @@ class MeshError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a field stands. `line` counts from 1."""
+    """Where a field stands. `line` and `column` count from 1."""
 
     path: Path
     line: int
+    column: int = 1
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}"
@@ -174,7 +175,8 @@ class _Builder:
         self.nodes = 0
 
     def at(self, node: yaml.Node) -> Position:
-        return Position(self.path, self.first_line + node.start_mark.line)
+        mark = node.start_mark
+        return Position(self.path, self.first_line + mark.line, mark.column + 1)
 
     def build(self, node: yaml.Node) -> Any:
         self.nodes += 1
