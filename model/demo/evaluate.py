@@ -2,7 +2,7 @@
 
     python -m model.demo.evaluate --images 200
 
-PyTorch's forward in float32, Ultralytics' own NMS (class by class, IoU 0.7), frames letterboxed to 640
+PyTorch's forward in float32, OpenCV's NMS (class by class, IoU 0.7), frames letterboxed to 640
 as Ultralytics' predict does (1280x720 to 640x384), or to 640x640 with --square. Two rows: at a
 confidence of 0.001, as mAP is usually given, and at 0.25, as the exported model answers; the second
 cannot be higher.
@@ -20,9 +20,9 @@ os.environ.setdefault("YOLO_OFFLINE", "true")  # before ultralytics is imported:
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from ultralytics import YOLO
-from ultralytics.utils.nms import non_max_suppression
 
 from model.contract import DEFAULT_CONF, DEFAULT_IMGSZ, DEFAULT_IOU, DEFAULT_MAX_DET, LETTERBOX_GREY
 from model.demo import DEMO_WEIGHTS
@@ -33,7 +33,6 @@ from model.street.dataset import Frame, validation_set
 from model.street.pen import Image
 
 LOW_CONF = 0.001  # Ultralytics' val
-_CANDIDATES = 2000  # per image into the NMS, the best by score; more only cost time where 300 come out
 
 
 def letterboxed(image_bgr: Image, imgsz: int, square: bool) -> tuple[torch.Tensor, float, int, int]:
@@ -48,21 +47,35 @@ def letterboxed(image_bgr: Image, imgsz: int, square: bool) -> tuple[torch.Tenso
     return torch.from_numpy(planes)[None].float() / 255, box.gain, left, top
 
 
+def suppressed(
+    rows: npt.NDArray[np.float32], conf: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Boxes xyxy [K, 4], scores [K] and class ids [K] of an image, best first, from the network's answer.
+
+    rows: float32 [anchors, 4 + classes], each a centre, a size and a score per class. Each anchor stands for its best
+    class; NMS works class by class.
+    """
+    ids, scores = rows[:, 4:].argmax(axis=1), rows[:, 4:].max(axis=1)
+    likely = scores > conf
+    ids, scores, boxes = ids[likely], scores[likely], rows[likely, :4]
+    boxes[:, :2] -= boxes[:, 2:] / 2  # centre to corner
+    kept = np.asarray(cv2.dnn.NMSBoxesBatched(boxes, scores, ids, conf, DEFAULT_IOU), np.int64).reshape(-1)
+    kept = kept[np.argsort(-scores[kept], kind="stable")][:DEFAULT_MAX_DET]
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes[kept], scores[kept], ids[kept]
+
+
 def predict(module: Any, frames: Sequence[Frame], imgsz: int, square: bool, conf: float) -> list[Prediction]:
     """Each frame's detections by PyTorch's forward of a `DetectionModel` in eval mode."""
     out = []
     for frame in frames:
         pixels, gain, left, top = letterboxed(frame.image_bgr, imgsz, square)
         with torch.inference_mode():
-            raw = module(pixels)[0]  # [1, 4 + classes, anchors]
-        rows = non_max_suppression(raw, conf, DEFAULT_IOU, max_det=DEFAULT_MAX_DET, max_nms=_CANDIDATES)[
-            0
-        ].numpy()
-        # rows [K, 6]: xyxy in the network's input, score, class
-        boxes = (rows[:, :4] - (left, top, left, top)) / gain
+            rows = module(pixels)[0][0].T.numpy()
+        boxes, scores, ids = suppressed(rows, conf)
         height, width = frame.image_bgr.shape[:2]
-        boxes = np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
-        out.append(Prediction(boxes, rows[:, 4], rows[:, 5].astype(np.int64)))
+        shift, limit = np.asarray([left, top, left, top]), np.asarray([width, height, width, height])
+        out.append(Prediction(np.clip((boxes - shift) / gain, 0, limit).astype(np.float32), scores, ids))
     return out
 
 
