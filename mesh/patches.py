@@ -29,16 +29,13 @@ def operate(resource: Resource, operation: Any, at: Position) -> None:
     if not isinstance(operation, Map) or not str(operation.get("path", "")).startswith("/"):
         raise MeshError(f"{at}: expected an operation with op and a path that starts with /")
     name = operation.get("op")
-    keys = _keys(operation["path"])
+    keys = _keys(str(operation["path"]))
     node: Any = resource.body
     for key in keys[:-1]:
         node = _child(node, key, at, resource)
     value = copy.deepcopy(operation.get("value"))
     if name == "copy":
-        value = resource.body
-        for key in _keys(operation.get("from", "")):
-            value = _child(value, key, at, resource)
-        name, value = "add", copy.deepcopy(value)
+        name, value = "add", copy.deepcopy(_at_path(resource, str(operation.get("from", "")), at))
     if name == "add" and isinstance(node, Map):
         node.put(keys[-1], value, at)
     elif name == "add" and isinstance(node, Seq):
@@ -57,10 +54,6 @@ def operate(resource: Resource, operation: Any, at: Position) -> None:
         raise MeshError(f"{at}: op {name!r}: expected add, replace, remove, copy or test")
 
 
-def _keys(pointer: Any) -> list[str]:
-    return [key.replace("~1", "/").replace("~0", "~") for key in str(pointer)[1:].split("/")]
-
-
 def _replace_or_remove(node: Any, key: str, value: Any, at: Position, remove: bool) -> None:
     if isinstance(node, Map):
         if remove:
@@ -73,18 +66,6 @@ def _replace_or_remove(node: Any, key: str, value: Any, at: Position, remove: bo
         del node[index], node.item_at[index]
     else:
         node[index], node.item_at[index] = value, at
-
-
-def _at_path(resource: Resource, path: str, at: Position) -> Any:
-    """What stands at a JSON pointer."""
-    node: Any = resource.body
-    for key in _keys(path):
-        node = _child(node, key, at, resource)
-    return node
-
-
-def _keys(pointer: str) -> list[str]:
-    return [key.replace("~1", "/").replace("~0", "~") for key in pointer[1:].split("/")]
 
 
 def _child(node: Any, key: str, at: Position, resource: Resource) -> Any:
