@@ -68,6 +68,18 @@ def _replace_or_remove(node: Any, key: str, value: Any, at: Position, remove: bo
         node[index], node.item_at[index] = value, at
 
 
+def _at_path(resource: Resource, pointer: str, at: Position) -> Any:
+    """What stands at a JSON pointer."""
+    node: Any = resource.body
+    for key in _keys(pointer):
+        node = _child(node, key, at, resource)
+    return node
+
+
+def _keys(pointer: str) -> list[str]:
+    return [key.replace("~1", "/").replace("~0", "~") for key in pointer[1:].split("/")]
+
+
 def _child(node: Any, key: str, at: Position, resource: Resource) -> Any:
     if isinstance(node, Map) and key in node:
         return node[key]
