@@ -164,3 +164,13 @@ def _transport(
         names = sorted({workload.identity for workload in hosts})
         sni = f"outbound_.{port}_.{subset}_.{service.host}"
         found["transport_socket"] = upstream_tls(caller.identity, names, sni)
+
+
+def named_clusters(node: object) -> set[str]:
+    """The outbound clusters that a part of the configuration names."""
+    if isinstance(node, dict):
+        own = {node[key] for key in ("cluster", "name") if str(node.get(key, "")).startswith("outbound|")}
+        return own.union(*(named_clusters(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(named_clusters(value) for value in node))
+    return set()

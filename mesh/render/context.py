@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.render.fields import Fields, Report
+from mesh.render.mesh_config import MeshDefaults
 from mesh.render.topology import Service, Topology, resolve
 from mesh.resources import MeshError, Resource
 
@@ -41,12 +42,16 @@ class Context:
     resources: list[Resource]
     topology: Topology
     report: Report = field(default_factory=Report)
+    defaults: MeshDefaults = field(default_factory=MeshDefaults)
+    used: set[int] = field(default_factory=set)  # ids of the bodies that some proxy's configuration came from
 
     def of(self, kind: str) -> list[Resource]:
         """The resources of a kind in Istio's own API groups."""
         return [r for r in self.resources if r.kind == kind and r.group.endswith("istio.io")]
 
     def spec(self, resource: Resource) -> Fields:
+        """A reader of a resource's spec; marks the resource as used."""
+        self.used.add(id(resource.body))
         return Fields(resource.spec, f"{resource.kind} {resource.name} spec", self.report, resource.at)
 
     def host(self, text: str, namespace: str) -> str:
@@ -77,17 +82,22 @@ class Context:
         found: dict[str, Fields] = {}
         for resource in self.of("DestinationRule"):
             if self.host(str(resource.spec.get("host", "")), resource.namespace) == host:
-                for subset in self.spec(resource).each("subsets"):
+                spec = Fields(
+                    resource.spec, f"DestinationRule {resource.name} spec", self.report, resource.at
+                )
+                for subset in spec.each("subsets"):
                     found[subset.text("name")] = subset
         return found
 
 
 def selector(resource: Resource) -> dict[str, str]:
-    """The labels a resource selects workloads by; none selects all."""
+    """The labels a resource selects workloads by; none selects all. A Gateway's selector is the labels itself."""
     chosen = resource.spec.get("selector") or resource.spec.get("workloadSelector") or {}
     if not isinstance(chosen, dict):
         raise MeshError(f"{resource.at}: the selector of {resource} must be a mapping")
-    labels = chosen.get("matchLabels", chosen.get("labels", {})) or {}
+    labels = (
+        chosen if resource.kind == "Gateway" else chosen.get("matchLabels", chosen.get("labels", {})) or {}
+    )
     return {str(key): str(value) for key, value in labels.items()}
 
 

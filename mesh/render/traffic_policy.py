@@ -90,7 +90,7 @@ def _http(limits: Json, common: Json, http2: Json, http: Fields) -> None:
 def retry_budget(found: Json, budget: Fields) -> None:
     """A share of the requests in flight may be retries, and at least a few of them."""
     with budget:
-        percent = budget.percent("percent", 20.0)
+        percent = budget.number("percent", 20.0)
         given = {
             "budget_percent": {"value": percent},
             "min_retry_concurrency": budget.integer("minRetryConcurrency", 3),
