@@ -2,6 +2,7 @@
 
 ClientError
 ├── SourceError          a source cannot be opened or read
+├── SinkError            results cannot be written
 └── TransportError       the other end cannot be used
     ├── Unreachable      nobody answers there
     └── WrongService     somebody answers, but does not speak the protocol
@@ -18,6 +19,10 @@ class ClientError(Exception):
 
 class SourceError(ClientError):
     """A source cannot be opened or read."""
+
+
+class SinkError(ClientError):
+    """Results cannot be written to a sink."""
 
 
 class TransportError(ClientError):

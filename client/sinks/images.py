@@ -1,0 +1,70 @@
+"""Annotated images: for each image file its twin with the detections drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from client.annotate import annotate
+from client.errors import SinkError
+from client.sinks.base import Sink
+from client.sources.images import decode
+from client.types import Result, Status
+
+JPEG_QUALITY = 92
+
+
+class AnnotatedImages(Sink[Result]):
+    """Writes delivered frames to a folder, under their file's name (as JPEG, or PNG if it was one).
+
+    Two files of one name from different folders become `a.jpg` and `a-2.jpg`. A frame without a file's name is
+    `<camera>-<frame id>.jpg`.
+
+    Raises:
+        SinkError: the folder cannot be made, or a file not be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: dict[str, str] = {}  # file written -> file it came from
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot write to {folder}: {error.strerror}") from None
+
+    @property
+    def name(self) -> str:
+        return str(self._folder)
+
+    def prepare(self, result: Result) -> Result | None:
+        """Delivered frames only."""
+        return result if result.status is Status.DELIVERED else None
+
+    def put(self, item: Result) -> None:
+        """Draw and write one picture."""
+        assert item.detections is not None
+        picture = item.frame.image_bgr
+        if picture is None:
+            picture = decode(item.frame.jpeg or b"", turn=False)
+        if picture is None:
+            return
+        target = self._target(item)
+        done, data = cv2.imencode(
+            target.suffix, annotate(picture, item.detections), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        )
+        if not done:
+            raise SinkError(f"cannot encode {target}")
+        target.write_bytes(data.tobytes())
+
+    def _target(self, result: Result) -> Path:
+        """Where this frame's picture goes."""
+        frame = result.frame
+        source = frame.name or f"{frame.camera_id}-{frame.frame_id:06d}.jpg"
+        suffix = ".png" if source.lower().endswith(".png") else ".jpg"
+        stem = Path(source).stem
+        name, number = stem + suffix, 1
+        while self._names.setdefault(name, source) != source:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        return self._folder / name
