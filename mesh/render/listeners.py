@@ -153,7 +153,7 @@ def inbound(ctx: Context, workload: Workload) -> tuple[list[Json], list[Json]]:
     log = f"{PLACEHOLDER}/access-{workload.name}.log"
     logs = access_log(ctx, workload.labels, workload.namespace, log, server=True)
     listeners = []
-    for port, address in workload.app.items():
+    for port, app in workload.app.items():
         if port not in workload.inbound or port not in service.ports:
             raise MeshError(
                 f"workload {workload.name}: port {port} needs an inbound address and a Service port"
@@ -194,7 +194,11 @@ def inbound(ctx: Context, workload: Workload) -> tuple[list[Json], list[Json]]:
             ],
         }[mode]
         both = mode == "PERMISSIVE"
-        listeners.append(listener(f"virtualInbound_{workload.name}_{port}", address, chains, "INBOUND", both))
-        proxy.clusters.append(inbound_cluster(name, workload.app[port], service.ports[port]))
+        listeners.append(
+            listener(
+                f"virtualInbound_{workload.name}_{port}", workload.inbound[port], chains, "INBOUND", both
+            )
+        )
+        proxy.clusters.append(inbound_cluster(name, app, service.ports[port]))
     apply_envoy_filters(ctx, proxy)
     return listeners, proxy.clusters

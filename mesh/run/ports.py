@@ -1,0 +1,61 @@
+"""Ports of this machine for a topology: free ones where it says 0, and a clear error for a taken one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+from collections.abc import Mapping
+
+from mesh.render.topology import Address, Topology
+from mesh.resources import MeshError
+
+
+def assign(topology: Topology) -> Topology:
+    """The topology with a free port wherever a proxy's address has port 0."""
+    with contextlib.ExitStack() as held:  # all are held until the last is found, so that none comes twice
+
+        def filled(addresses: Mapping[int, Address]) -> dict[int, Address]:
+            return {port: _free(address, held) for port, address in addresses.items()}
+
+        workloads = tuple(
+            dataclasses.replace(
+                workload, inbound=filled(workload.inbound), outbound=filled(workload.outbound)
+            )
+            for workload in topology.workloads
+        )
+        gateway = topology.gateway
+        if gateway is not None:
+            gateway = dataclasses.replace(gateway, listen=filled(gateway.listen))
+        return dataclasses.replace(topology, workloads=workloads, gateway=gateway)
+
+
+def _free(address: Address, held: contextlib.ExitStack) -> Address:
+    if address.port:
+        return address
+    listening = held.enter_context(socket.create_server((address.host, 0), family=_family(address.host)))
+    return Address(address.host, listening.getsockname()[1])
+
+
+def check_free(topology: Topology) -> None:
+    """Raises MeshError naming the first address of a proxy that another program holds."""
+    wanted: dict[Address, str] = {}
+    if topology.gateway is not None:
+        wanted |= {address: f"gateway port {port}" for port, address in topology.gateway.listen.items()}
+    for workload in topology.workloads:
+        for port, address in workload.outbound.items():
+            wanted[address] = f"outbound {port} of {workload.name}"
+        for port in workload.app:
+            if port in workload.inbound:
+                wanted[workload.inbound[port]] = f"inbound {port} of {workload.name}"
+    for address, use in wanted.items():
+        try:
+            socket.create_server((address.host, address.port), family=_family(address.host)).close()
+        except OSError as error:
+            raise MeshError(
+                f"{address} ({use}) can't be listened on: {error.strerror}; give it another port in the endpoints file"
+            ) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,0 +1,202 @@
+"""Fake TF Serving servers, a topology for them, and the resources that the live tests start from."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from client.wire import tfserving_pb2
+from mesh.render.topology import Address, GatewayPod, Service, Topology, Workload
+from mesh.run import Mesh, MeshConfig
+
+ISTIO = Path(__file__).parents[3] / "istio"
+NAMESPACE = "object-detection"
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+DETECT = "/sightline.v1.Relay/Detect"
+Metadata = Sequence[tuple[str, str]]
+
+
+@dataclass
+class FakeServer:
+    """A server with TF Serving's Predict, and Detect that echoes. `fail` sets the status of what comes next."""
+
+    version: int
+    fail: grpc.StatusCode | None = None
+    fail_next: int = 0  # how many of the next calls fail with UNAVAILABLE
+    delay_s: float = 0.0
+    calls: int = 0
+    metadata: list[dict[str, str]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._lock = threading.Lock()
+        self.start(0)
+        return self
+
+    def start(self, port: int) -> None:
+        options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
+        self._server = grpc.server(ThreadPoolExecutor(32), options=options)
+        self._server.add_generic_rpc_handlers((_Handlers(self),))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> Address:
+        return Address("127.0.0.1", self.port)
+
+    def predict(self, request: bytes, context: Any) -> bytes:
+        with self._lock:
+            self.calls += 1
+            self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
+            failing = self.fail or (grpc.StatusCode.UNAVAILABLE if self.fail_next > 0 else None)
+            self.fail_next -= self.fail_next > 0
+        if self.delay_s:
+            time.sleep(self.delay_s)
+        if failing:
+            context.abort(failing, f"v{self.version} fails as told")
+        answer = tfserving_pb2.PredictResponse()
+        answer.model_spec.version.value = self.version
+        return answer.SerializeToString()
+
+    def detect(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        with self._lock:
+            self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
+        yield from requests
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    def __init__(self, server: FakeServer) -> None:
+        self._methods = {
+            PREDICT: grpc.unary_unary_rpc_method_handler(server.predict),
+            DETECT: grpc.stream_stream_rpc_method_handler(server.detect),
+        }
+
+    def service(self, details: Any) -> Any:
+        return self._methods.get(details.method)
+
+
+def free(ports: Sequence[int]) -> dict[int, Address]:
+    return {port: Address("127.0.0.1", 0) for port in ports}
+
+
+def topology(
+    versions: Mapping[str, Sequence[FakeServer]],
+    relay: FakeServer | None = None,
+    account: str = "object-detection-client",
+) -> Topology:
+    """v1, v2, ... with their servers; the caller's sidecar; the gateway and a relay where one is given."""
+    services = (
+        Service("tf-serving", NAMESPACE, {8500: "grpc", 8501: "http"}),
+        Service("object-detection-client", NAMESPACE, {8600: "grpc"}),
+    )
+    workloads = [
+        Workload(
+            name=f"tf-serving-{version}-{index}",
+            service="tf-serving",
+            namespace=NAMESPACE,
+            service_account="tf-serving",
+            labels={"app": "tf-serving", "version": version},
+            app={8500: server.address},
+            inbound=free([8500]),
+        )
+        for version, servers in versions.items()
+        for index, server in enumerate(servers)
+    ]
+    workloads.append(
+        Workload(
+            name="relay",
+            service="object-detection-client",
+            namespace=NAMESPACE,
+            service_account=account,
+            labels={"app": "object-detection-client"},
+            app={8600: relay.address} if relay else {},
+            inbound=free([8600]) if relay else {},
+            outbound=free([8500]),
+        )
+    )
+    gateway = None
+    if relay:
+        gateway = GatewayPod("gateway", "istio-ingress", "istio-ingress", {"istio": "ingress"}, free([443]))
+    return Topology(services, tuple(workloads), gateway)
+
+
+def outbound(mesh: Mesh) -> str:
+    """Where the relay's own calls to tf-serving go in."""
+    return str(next(w.outbound[8500] for w in mesh.topology.workloads if w.outbound))
+
+
+@dataclass
+class Caller:
+    """Calls Predict, and counts versions and codes."""
+
+    target: str
+    versions: Counter[int] = field(default_factory=Counter)
+    codes: Counter[grpc.StatusCode] = field(default_factory=Counter)
+    details: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        options = [("grpc.enable_retries", 0), ("grpc.max_send_message_length", -1)]
+        self._channel = grpc.insecure_channel(self.target, options=options)
+        self._predict = self._channel.unary_unary(PREDICT)
+        grpc.channel_ready_future(self._channel).result(10)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._channel.close()
+
+    def predict(self, metadata: Metadata = (), body: bytes = b"", timeout_s: float = 10.0) -> grpc.StatusCode:
+        """One call; its status."""
+        return self._count(self._predict.future(body, timeout=timeout_s, metadata=metadata))
+
+    def many(self, count: int, metadata: Metadata = (), window: int = 16, body: bytes = b"") -> None:
+        """`count` calls with `window` of them in flight."""
+        pending = []
+        for _ in range(count):
+            pending.append(self._predict.future(body, timeout=10, metadata=metadata))
+            if len(pending) >= window:
+                self._count(pending.pop(0))
+        for call in pending:
+            self._count(call)
+
+    def _count(self, call: Any) -> grpc.StatusCode:
+        code: grpc.StatusCode = call.code()  # waits
+        self.codes[code] += 1
+        if code is grpc.StatusCode.OK:
+            self.versions[
+                tfserving_pb2.PredictResponse.FromString(call.result()).model_spec.version.value
+            ] += 1
+        else:
+            self.details.append(call.details())
+        return code
+
+
+@contextmanager
+def running(paths: Sequence[Path], where: Topology, state: Path, **more: Any) -> Iterator[Mesh]:
+    """A mesh from files; `more` goes to MeshConfig."""
+    more = {"watch": False, "mesh_config": ISTIO / "install" / "istiod-values.yaml", **more}
+    config = MeshConfig(tuple(paths), where, state=state, **more)
+    with Mesh(config) as mesh:
+        yield mesh
+
+
+def wait_for(check: Callable[[], bool], timeout_s: float = 10.0) -> float:
+    """Seconds until `check()` is true; an assertion where it never is."""
+    started = time.monotonic()
+    while not check():
+        assert time.monotonic() - started < timeout_s, "did not happen in time"
+        time.sleep(0.02)
+    return time.monotonic() - started
