@@ -239,7 +239,7 @@ class DetectionStream:
             connection = self._transport.open(link)
             with self._cond:
                 self._cond.wait_for(
-                    lambda: link.state != "connecting" or self._nothing_left(), timeout=ATTEMPT_TIMEOUT_S
+                    lambda link=link: link.state != "connecting" or self._nothing_left(), ATTEMPT_TIMEOUT_S
                 )
                 if link.state == "ready":
                     self.reconnects += self._answered_once
@@ -254,14 +254,14 @@ class DetectionStream:
         limit_s = self.config.connect_timeout_s
         gone_s = time.monotonic() - self._gone_since_s
         with self._cond:
-            if self._source_done and not self._wait and self._waiting is not None:
-                self._drop_waiting(
-                    DropReason.UNSENT
-                )  # no fresher frame will come: do not wait for the other end
-                return
-            if limit_s is not None and gone_s >= limit_s and (self._wait or not self._answered_once):
+            # A camera's last frame: no fresher one will come, so do not wait for the other end.
+            over = self._source_done and not self._wait and self._waiting is not None
+            wanted = self._wait or not self._answered_once
+            if limit_s is not None and wanted and (over or gone_s >= limit_s):
                 why = link.message or "no answer"
                 raise Unreachable(f"{self._transport.target}: nobody answers there ({why}); is it running?")
+            if over:
+                self._drop_waiting(DropReason.UNSENT)
             self._cond.wait_for(self._nothing_left, timeout=self._backoff.next_s())
 
     def _feed(self, connection: Connection, link: _Link) -> None:

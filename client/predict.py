@@ -1,0 +1,136 @@
+"""Predict's messages: an image file to the bytes of a PredictRequest, a PredictResponse's bytes to detections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.types import Detections
+from client.wire import tfserving_pb2 as tfs
+from model.contract import (
+    INPUT_IMAGE_BYTES,
+    OUTPUT_BOXES,
+    OUTPUT_CLASS_TEXT,
+    OUTPUT_CLASSES,
+    OUTPUT_NUM,
+    OUTPUT_SCORES,
+)
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+# Where a tensor keeps values of a dtype unless they are in tensor_content, and their layout if they are.
+_LAYOUT = {
+    tfs.DT_FLOAT: ("float_val", "<f4"),
+    tfs.DT_INT32: ("int_val", "<i4"),
+    tfs.DT_INT64: ("int64_val", "<i8"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The K detections of one image as plain columns, by falling score.
+
+    `boxes`: 4*K floats, ymin, xmin, ymax, xmax in 0..1. `scores`: K floats. `class_ids`: K 0-based ids. `labels`: K.
+    """
+
+    model_name: str
+    model_version: int
+    boxes: list[float]
+    scores: list[float]
+    class_ids: list[int]
+    labels: list[str]
+
+    def detections(self) -> Detections:
+        """The same as arrays."""
+        return to_detections(self.boxes, self.scores, self.class_ids, self.labels)
+
+
+def to_detections(
+    boxes: list[float], scores: list[float], class_ids: list[int], labels: list[str]
+) -> Detections:
+    """Columns of K detections to arrays; `boxes` has 4*K values. Raises ValueError if the lengths disagree."""
+    count = len(scores)
+    if len(boxes) != 4 * count or len(class_ids) != count or len(labels) != count:
+        raise ValueError(
+            f"expected {count} detections, got {len(boxes)} box values, {len(class_ids)} ids, {len(labels)} labels"
+        )
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(class_ids, np.int32),
+        tuple(labels),
+    )
+
+
+def request_bytes(model_name: str, signature_name: str, image: bytes) -> bytes:
+    """A PredictRequest for one encoded image. 18 µs at 100 KB, so it is not worth to splice bytes by hand."""
+    request = tfs.PredictRequest()
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature_name
+    tensor = request.inputs[INPUT_IMAGE_BYTES]
+    tensor.dtype = tfs.DT_STRING
+    tensor.tensor_shape.dim.add().size = 1
+    tensor.string_val.append(image)
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def parse_response(data: bytes) -> Prediction:
+    """The detections in a PredictResponse for one image. Raises ValueError saying what is wrong with it."""
+    try:
+        response = tfs.PredictResponse.FromString(data)
+    except Exception as error:  # upb's DecodeError has no public base that is stable across versions
+        raise ValueError(f"the model server's answer is no PredictResponse: {error}") from error
+    outputs = response.outputs
+    for name in (OUTPUT_NUM, OUTPUT_BOXES, OUTPUT_SCORES, OUTPUT_CLASSES):
+        if name not in outputs:
+            raise ValueError(f"the model's answer lacks output {name!r}; it has {sorted(outputs)}")
+    number = _values(outputs[OUTPUT_NUM], 1)[0]
+    rows = _rows(outputs[OUTPUT_BOXES])
+    if not 0 <= number <= rows:
+        raise ValueError(f"the model's answer claims {number} detections in {rows} rows")
+    count = int(number)
+    class_ids = [int(value) for value in _values(outputs[OUTPUT_CLASSES], count)]
+    if OUTPUT_CLASS_TEXT in outputs:
+        labels = [text.decode("utf-8", "replace") for text in outputs[OUTPUT_CLASS_TEXT].string_val[:count]]
+        labels += [""] * (count - len(labels))
+    else:
+        labels = [str(class_id) for class_id in class_ids]
+    return Prediction(
+        model_name=response.model_spec.name,
+        model_version=response.model_spec.version.value,
+        boxes=_values(outputs[OUTPUT_BOXES], 4 * count),
+        scores=_values(outputs[OUTPUT_SCORES], count),
+        class_ids=class_ids,
+        labels=labels,
+    )
+
+
+def _rows(boxes: tfs.TensorProto) -> int:
+    """How many rows a boxes tensor of shape [1, rows, 4] has."""
+    shape: list[int] = [dim.size for dim in boxes.tensor_shape.dim]
+    if len(shape) != 3 or shape[0] != 1 or shape[2] != 4:
+        raise ValueError(f"output {OUTPUT_BOXES!r}: expected shape [1, rows, 4], got {shape}")
+    return shape[1]
+
+
+def _values(tensor: tfs.TensorProto, count: int) -> list[float]:
+    """The first `count` numbers of a tensor, from wherever it keeps them.
+
+    As in TensorFlow, typed fields may hold fewer values than the shape says: the last one repeats, none means 0.
+    """
+    if tensor.dtype not in _LAYOUT:
+        raise ValueError(
+            f"the model's answer has an output of dtype {tensor.dtype}; expected float, int32 or int64"
+        )
+    field, layout = _LAYOUT[tensor.dtype]
+    if tensor.tensor_content:
+        if len(tensor.tensor_content) < count * np.dtype(layout).itemsize:
+            raise ValueError(f"the model's answer holds fewer than the {count} values that it claims")
+        return np.frombuffer(tensor.tensor_content, layout, count).tolist()  # type: ignore[no-any-return]
+    values: list[float] = getattr(tensor, field)[:count]
+    if len(values) < count:
+        values += [values[-1] if values else 0.0] * (count - len(values))
+    return values

@@ -1,0 +1,165 @@
+"""One camera's stream at the relay: a mailbox for the freshest frame, and results in the order of frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from client.relay.config import RelayConfig
+from client.relay.metrics import RelayMetrics
+from client.relay.scheduler import Scheduler
+from client.relay.slot import Slot
+from client.wire import relay_pb2 as pb
+
+MAX_CAMERA_ID_BYTES = 256
+
+
+class Camera:
+    """The state of one stream. Runs on one event loop; nothing in it is called from another thread.
+
+    `metadata`: what goes with each of its Predicts.
+    """
+
+    def __init__(
+        self,
+        config: RelayConfig,
+        scheduler: Scheduler,
+        metrics: RelayMetrics,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        self._config, self._scheduler, self._metrics = config, scheduler, metrics
+        self.metadata = metadata
+        self.camera_id = ""
+        self.mailbox: Slot | None = None
+        self.in_flight = 0
+        self.predicts: set[asyncio.Task[None]] = set()
+        self.queued = False  # the scheduler's: it has this camera in its queue
+        self.draining = False
+        self._slots: deque[Slot] = deque()  # frames whose results are not sent, in the order of arrival
+        self._ended = False  # no more frames will come
+        self._settled = asyncio.Event()  # the writer has something to look at
+        self._room = asyncio.Event()  # the reader may have room
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # --- frames in ---------------------------------------------------------------------------------------
+    def offer(self, frame: pb.Frame) -> None:
+        """Take in one frame: into the mailbox, or settle it at once."""
+        slot = Slot(frame, self._loop.time())
+        self._slots.append(slot)
+        self._metrics.received.inc()
+        self._metrics.pending.inc()
+        if problem := self._problem(frame):
+            slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        elif self.draining:
+            slot.drop("shutdown")
+        elif slot.expired(slot.arrived_s):
+            slot.drop("expired")
+        else:
+            if self.mailbox is not None:
+                self.mailbox.drop("mailbox")
+            self._put(slot)
+        self._settled.set()
+
+    def _problem(self, frame: pb.Frame) -> str:
+        """What is wrong with a frame, or nothing."""
+        size = len(frame.camera_id.encode())
+        if not 0 < size <= MAX_CAMERA_ID_BYTES:
+            return f"camera_id: expected 1 to {MAX_CAMERA_ID_BYTES} bytes, got {size}"
+        self.camera_id = self.camera_id or frame.camera_id
+        if frame.camera_id != self.camera_id:
+            return f"camera_id: this stream is {self.camera_id!r}, got {frame.camera_id!r}; open one stream per camera"
+        limit = self._config.max_image_bytes
+        if not frame.image:
+            return "image: expected a JPEG or PNG file, got nothing"
+        if len(frame.image) > limit:
+            return f"image: {len(frame.image)} bytes; the relay takes up to {limit} (--max-image-bytes)"
+        return ""
+
+    def _put(self, slot: Slot) -> None:
+        self.mailbox = slot
+        self._scheduler.offer(self)
+        if self.mailbox is slot and slot.expires_s:  # it has to wait: it may expire while it does
+            self._stop_timer()
+            self._timer = self._loop.call_at(slot.expires_s, self._expire, slot)
+
+    def _expire(self, slot: Slot) -> None:
+        if self.mailbox is slot:
+            self.take()
+            slot.drop("expired")
+            self._settled.set()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def room(self) -> None:
+        """Wait until another frame may be read: a slow reader of results, or a frame that waits, holds the rest."""
+        while not self.draining and (
+            len(self._slots) >= self._config.max_unsent or (self.mailbox is not None and self.mailbox.wait)
+        ):
+            self._room.clear()
+            await self._room.wait()
+
+    def end(self) -> None:
+        """No more frames will come."""
+        self._ended = True
+        self._settled.set()
+
+    # --- for the scheduler -------------------------------------------------------------------------------
+    @property
+    def startable(self) -> bool:
+        """Whether a frame waits and may go."""
+        return self.mailbox is not None and self.in_flight < self._config.in_flight_per_camera
+
+    def take(self) -> Slot:
+        """The frame from the mailbox."""
+        slot, self.mailbox = self.mailbox, None
+        assert slot is not None
+        self._stop_timer()
+        self._room.set()
+        return slot
+
+    def wake(self) -> None:
+        """A frame was settled."""
+        self._settled.set()
+
+    # --- results out -------------------------------------------------------------------------------------
+    async def write_results(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send each frame's result in order; returns after the last, when no more frames will come."""
+        while True:
+            while self._slots and self._slots[0].settled:
+                slot = self._slots[0]
+                result = slot.finish(self._loop.time())
+                await write(result.SerializeToString())
+                self._slots.popleft()
+                self._metrics.pending.dec()
+                self._metrics.sent(result, slot.code_name)
+                self._room.set()
+            if not self._slots and (self._ended or self.draining):
+                return
+            self._settled.clear()
+            await self._settled.wait()
+
+    def drain(self) -> None:
+        """The relay stops: the waiting frame is dropped, those in flight may finish, no more are taken."""
+        self.draining = True
+        if self.mailbox is not None:
+            self.take().drop("shutdown")
+        self._settled.set()
+        self._room.set()
+
+    def gone(self) -> None:
+        """The stream is over, in whatever way: stop its Predicts and account for frames without a result."""
+        self.draining = True
+        if self.mailbox is not None:
+            self.take()
+        for task in self.predicts:
+            task.cancel()
+        self._metrics.lost(len(self._slots))
+        self._metrics.pending.dec(len(self._slots))
+        self._slots.clear()

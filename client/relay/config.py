@@ -1,0 +1,60 @@
+"""The relay's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.contract import MODEL_NAME, SIGNATURE
+
+
+@dataclass(frozen=True)
+class RelayConfig:
+    """What the relay listens on, where it sends frames, and its limits. Each field is the option of that name.
+
+    `target`: the model server's gRPC address. `listen`: host:port for cameras; port 0 takes a free one.
+    `metrics_port`: HTTP port for Prometheus on the same host as `listen`; 0 takes a free one, None: no metrics.
+    `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras;
+    more than the server infers at once only lets frames grow old in its queue.
+    `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer.
+    `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused.
+    `max_unsent`: results of one stream that the camera has not taken; then the relay stops reading from it.
+    `health_interval_s`: pause between questions to the model server whether it is available.
+    `grace_s`: how long a shutdown waits for Predicts in flight.
+    """
+
+    target: str = "127.0.0.1:8500"
+    listen: str = "127.0.0.1:8600"
+    metrics_port: int | None = 8601
+    model_name: str = MODEL_NAME
+    signature_name: str = SIGNATURE
+    in_flight_per_camera: int = 2
+    in_flight: int = 8
+    predict_timeout_s: float = 10.0
+    max_image_bytes: int = 8 * 1024 * 1024
+    max_streams: int = 1024
+    max_unsent: int = 256
+    health_interval_s: float = 1.0
+    grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("target", "listen"):
+            split_address(getattr(self, name), name)
+        positive = (
+            "in_flight_per_camera", "in_flight", "predict_timeout_s", "max_image_bytes", "max_streams",
+            "max_unsent", "health_interval_s",
+        )  # fmt: skip
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: expected more than 0, got {getattr(self, name)}"
+                )
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise ValueError(f"--metrics-port: expected 0 to 65535, got {self.metrics_port}")
+
+
+def split_address(address: str, option: str) -> tuple[str, int]:
+    """host:port apart; an IPv6 host stands in brackets. Raises ValueError naming the option."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
+        raise ValueError(f"--{option}: expected host:port, got {address!r}")
+    return host.strip("[]"), int(port)

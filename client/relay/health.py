@@ -1,0 +1,36 @@
+"""grpc.health.v1 that tells the truth: SERVING only while the model behind the relay is available."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from grpc_health.v1 import health, health_pb2
+
+from client.relay.metrics import RelayMetrics
+from client.relay.predictor import Predictor
+
+log = logging.getLogger("sightline.relay")
+SERVICES = ("", "sightline.v1.Relay")
+
+
+async def watch_model(
+    servicer: health.aio.HealthServicer, predictor: Predictor, metrics: RelayMetrics, interval_s: float
+) -> None:
+    """Ask the model server again and again, and say what it says; each change is logged."""
+    before: str | None = None
+    while True:
+        problem = await predictor.availability()
+        if problem != before:
+            log.info("model server: %s", problem or "AVAILABLE")
+            before = problem
+        metrics.model_available.set(not problem)
+        await set_health(servicer, serving=not problem)
+        await asyncio.sleep(interval_s)
+
+
+async def set_health(servicer: health.aio.HealthServicer, *, serving: bool) -> None:
+    """Set the state of every service that the relay has."""
+    status = health_pb2.HealthCheckResponse
+    for service in SERVICES:
+        await servicer.set(service, status.SERVING if serving else status.NOT_SERVING)

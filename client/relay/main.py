@@ -1,0 +1,131 @@
+"""The relay as a process: ports, health, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from client.channel import MAX_MESSAGE_BYTES
+from client.relay.config import RelayConfig, split_address
+from client.relay.health import set_health, watch_model
+from client.relay.metrics import RelayMetrics
+from client.relay.service import SERVICE, RelayService
+
+log = logging.getLogger("sightline.relay")
+
+SERVER_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # else a second relay would take the same port and get half of the cameras
+    # A camera that vanished without a word is found in 15 s; cameras may ask us the same.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+]
+
+
+class PortTaken(OSError):
+    """A port cannot be listened on; the text names it and the option that changes it."""
+
+
+class Relay:
+    """A running relay, as an async context manager; leaving it drains. `port` and `metrics_port` are the real ones."""
+
+    def __init__(self, config: RelayConfig) -> None:
+        self.config = config
+        self.metrics = RelayMetrics()
+        self.port = 0
+        self.metrics_port: int | None = None
+
+    async def __aenter__(self) -> Self:
+        config = self.config
+        host, port = split_address(config.listen, "listen")
+        _check_free(host, port, "--listen")
+        if config.metrics_port is not None:
+            _check_free(host, config.metrics_port, "--metrics-port")
+        self._service = RelayService(config, self.metrics)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((self._service.handler(),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        await set_health(self._health, serving=False)
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.port = self._server.add_insecure_port(config.listen)
+        await self._server.start()
+        self._http = None
+        if config.metrics_port is not None:
+            self._http, self._http_thread = start_http_server(
+                config.metrics_port, host, self.metrics.registry
+            )
+            self.metrics_port = self._http.server_port
+        self._watch = asyncio.ensure_future(
+            watch_model(self._health, self._service.predictor, self.metrics, config.health_interval_s)
+        )
+        return self
+
+    async def __aexit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        """Results in flight are delivered, waiting frames dropped{shutdown}, then everything is closed."""
+        self._watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watch
+        await set_health(self._health, serving=False)
+        self._service.drain()
+        await self._server.stop(self.config.grace_s)
+        await self._service.predictor.close()
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+            self._http_thread.join()
+
+
+def _check_free(host: str, port: int, option: str) -> None:
+    """Raise PortTaken if host:port cannot be listened on: gRPC's own message names neither cause nor option."""
+    try:
+        family, kind, proto, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        raise PortTaken(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}"
+        ) from error
+
+
+async def _serve(config: RelayConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    async with Relay(config) as relay:
+        host = split_address(config.listen, "listen")[0]
+        log.info("relay listens on %s:%d, model server %s", host, relay.port, config.target)
+        if relay.metrics_port is not None:
+            log.info("metrics at http://%s:%d/metrics", host, relay.metrics_port)
+        await stop.wait()
+        log.info("relay stops: finishing what is in flight")
+    log.info("relay stopped")
+
+
+def run(config: RelayConfig) -> int:
+    """Run the relay until SIGTERM or SIGINT. Returns the exit status: 0, or 1 after one line on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_serve(config))
+    except OSError as error:
+        print(f"sightline relay: {error}", file=sys.stderr)
+        return 1
+    return 0

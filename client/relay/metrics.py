@@ -1,0 +1,76 @@
+"""The relay's Prometheus metrics. No label carries a camera's name, so their number does not grow with cameras."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from client.wire import relay_pb2 as pb
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MAX_VERSIONS = 32  # labels a server could make up; later ones are counted as "other"
+
+
+class RelayMetrics:
+    """Counts of one relay, in a registry of its own. Conservation: received = Σ frames + pending, at any moment."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = Counter(
+            "sightline_relay_frames_received", "Frames that arrived.", registry=self.registry
+        )
+        self._frames = Counter(
+            "sightline_relay_frames",
+            "Frames by what became of them; reason is why dropped, or the gRPC code of an error.",
+            ("outcome", "reason"),
+            registry=self.registry,
+        )
+        self._served = Counter(
+            "sightline_relay_served",
+            "Delivered frames by the model version that served them.",
+            ("model_version",),
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "sightline_relay_stage_seconds",
+            "Time at the relay: queue (arrival to Predict), predict, total (arrival to result).",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._queue, self._predict, self._total = (
+            self._stages.labels(s) for s in ("queue", "predict", "total")
+        )
+        self.pending = self._gauge("pending_frames", "Frames without a result yet.")
+        self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
+        self.streams = self._gauge("streams", "Streams that are open.")
+        self.model_available = self._gauge("model_available", "1 while the model server says AVAILABLE.")
+        self._versions: set[int] = set()
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"sightline_relay_{name}", text, registry=self.registry)
+
+    def sent(self, result: pb.Result, code_name: str) -> None:
+        """Count a result that its camera has been told. `code_name`: of an error's gRPC code."""
+        timings = result.timings
+        if result.HasField("delivered"):
+            self._frames.labels("delivered", "").inc()
+            self._served.labels(self._version_label(result.delivered.model_version)).inc()
+            self._predict.observe(timings.predict_us / 1e6)
+        elif result.HasField("error"):
+            self._frames.labels("errored", code_name).inc()
+        else:
+            self._frames.labels("dropped", result.dropped.reason).inc()
+        self._queue.observe(timings.relay_queue_us / 1e6)
+        self._total.observe(timings.relay_total_us / 1e6)
+
+    def lost(self, count: int) -> None:
+        """Count frames whose camera went away before it could be told their results."""
+        if count:
+            self._frames.labels("dropped", "disconnected").inc(count)
+
+    def _version_label(self, version: int) -> str:
+        if version not in self._versions:
+            if len(self._versions) >= MAX_VERSIONS:
+                return "other"
+            self._versions.add(version)
+        return str(version)

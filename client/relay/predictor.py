@@ -1,0 +1,91 @@
+"""The relay's way to the model server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import quote
+
+import grpc
+
+from client.channel import CHANNEL_OPTIONS
+from client.predict import GET_MODEL_STATUS, PREDICT, parse_response, request_bytes
+from client.relay.camera import Camera
+from client.relay.config import RelayConfig
+from client.relay.slot import Slot
+from client.wire import relay_pb2 as pb
+from client.wire import tfserving_pb2 as tfs
+
+log = logging.getLogger("sightline.relay")
+
+
+class Predictor:
+    """One channel to the model server; gRPC connects it again when the server comes back."""
+
+    def __init__(self, config: RelayConfig) -> None:
+        self._config = config
+        self._channel = grpc.aio.insecure_channel(config.target, CHANNEL_OPTIONS)
+        self._predict = self._channel.unary_unary(PREDICT)
+        self._status = self._channel.unary_unary(
+            GET_MODEL_STATUS,
+            request_serializer=tfs.GetModelStatusRequest.SerializeToString,
+            response_deserializer=tfs.GetModelStatusResponse.FromString,
+        )
+        self._loop = asyncio.get_running_loop()
+
+    async def predict(self, camera: Camera, slot: Slot) -> None:
+        """Settle one frame by a Predict that may take what is left of the frame's max age."""
+        slot.sent_s = now_s = self._loop.time()
+        if slot.expired(now_s):
+            return slot.drop("expired")
+        config = self._config
+        left_s = slot.expires_s - now_s if slot.expires_s else config.predict_timeout_s
+        try:
+            answer = await self._predict(
+                request_bytes(config.model_name, config.signature_name, slot.image),
+                timeout=min(left_s, config.predict_timeout_s),
+                metadata=(("sightline-camera-id", quote(camera.camera_id)), *camera.metadata),
+            )
+            slot.predict_s = self._loop.time() - slot.sent_s
+            slot.deliver(_detections(answer))
+        except grpc.aio.AioRpcError as error:
+            slot.predict_s = self._loop.time() - slot.sent_s
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:
+                return slot.drop("expired")
+            slot.fail(error.code(), error.details() or "")
+        except ValueError as error:
+            slot.fail(grpc.StatusCode.INTERNAL, str(error))
+        except Exception as error:  # a bug must not leave the frame, and all behind it, without a result
+            log.exception("a frame failed at the relay")
+            slot.fail(grpc.StatusCode.INTERNAL, f"{type(error).__name__} at the relay")
+        return None
+
+    async def availability(self) -> str:
+        """ "" if the model is available at the server, else why not."""
+        config = self._config
+        request = tfs.GetModelStatusRequest(model_spec=tfs.ModelSpec(name=config.model_name))
+        try:
+            answer = await self._status(request, timeout=max(1.0, config.health_interval_s))
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        states = [version.state for version in answer.model_version_status]
+        if tfs.ModelVersionStatus.AVAILABLE in states:
+            return ""
+        names = sorted({tfs.ModelVersionStatus.State.Name(state) for state in states})
+        return f"no version of model {config.model_name!r} is available ({', '.join(names) or 'none known'})"
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+def _detections(answer: bytes) -> pb.Detections:
+    got = parse_response(answer)
+    return pb.Detections(
+        model_name=got.model_name,
+        model_version=got.model_version,
+        boxes=got.boxes,
+        scores=got.scores,
+        class_ids=got.class_ids,
+        labels=got.labels,
+    )

@@ -1,0 +1,76 @@
+"""One frame that arrived at the relay, and what becomes of it."""
+
+from __future__ import annotations
+
+import grpc
+
+from client.wire import relay_pb2 as pb
+
+
+class Slot:
+    """A frame's place in its stream's order. It is settled exactly once; then its image is let go.
+
+    Times are the event loop's (monotonic) seconds. `expires_s`: when the frame is older than its max age; 0: never.
+    """
+
+    __slots__ = (
+        "arrived_s",
+        "code_name",
+        "expires_s",
+        "image",
+        "predict_s",
+        "result",
+        "sent_s",
+        "settled",
+        "wait",
+    )
+
+    def __init__(self, frame: pb.Frame, now_s: float) -> None:
+        self.result = pb.Result(
+            camera_id=frame.camera_id,
+            frame_id=frame.frame_id,
+            capture_time_unix_ns=frame.capture_time_unix_ns,
+        )
+        self.image = frame.image
+        self.wait = frame.wait
+        self.arrived_s = now_s
+        self.expires_s = now_s + frame.max_age_ms / 1e3 - frame.age_us / 1e6 if frame.max_age_ms else 0.0
+        self.sent_s = 0.0  # when Predict was sent
+        self.predict_s = 0.0  # how long it took
+        self.code_name = ""
+        self.settled = False
+
+    def expired(self, now_s: float) -> bool:
+        """Whether the frame is older than its max age."""
+        return bool(self.expires_s) and now_s >= self.expires_s
+
+    def deliver(self, detections: pb.Detections) -> None:
+        """The model's answer."""
+        if self._settle():
+            self.result.delivered.CopyFrom(detections)
+
+    def drop(self, reason: str) -> None:
+        """It gets no answer, because of `reason`."""
+        if self._settle():
+            self.result.dropped.reason = reason
+
+    def fail(self, code: grpc.StatusCode, message: str) -> None:
+        """It failed."""
+        if self._settle():
+            self.code_name = code.name
+            self.result.error.code = code.value[0]
+            self.result.error.message = message
+
+    def _settle(self) -> bool:
+        if self.settled:
+            return False
+        self.settled, self.image = True, b""
+        return True
+
+    def finish(self, now_s: float) -> pb.Result:
+        """The result, with the timings up to now."""
+        timings = self.result.timings
+        timings.relay_queue_us = round(((self.sent_s or now_s) - self.arrived_s) * 1e6)
+        timings.predict_us = round(self.predict_s * 1e6)
+        timings.relay_total_us = round((now_s - self.arrived_s) * 1e6)
+        return self.result

@@ -1,0 +1,126 @@
+"""The transport to a relay: one bidirectional stream."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import grpc
+
+from client.channel import CHANNEL_OPTIONS, status_line
+from client.predict import to_detections
+from client.transport import Answer, Listener, Outgoing
+from client.types import Status
+from client.wire import relay_pb2 as pb
+
+DETECT = "/sightline.v1.Relay/Detect"
+HELLO = ("sightline-relay", "v1")  # the relay's initial metadata: it has taken the stream
+_MAX_UINT32 = 2**32 - 1
+_CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class RelayTransport:
+    """Streams to the relay at `target` (host:port).
+
+    `version`: sent as metadata of that name; the mesh routes by it (for example "v2" to the canary).
+    """
+
+    remainder_stage = "network"  # there and back
+
+    def __init__(self, target: str, *, version: str = "") -> None:
+        self.target = target
+        self._metadata = (("version", version),) if version else ()
+
+    def open(self, listener: Listener) -> RelayConnection:
+        """Start one stream."""
+        return RelayConnection(self.target, self._metadata, listener)
+
+
+class RelayConnection:
+    """One stream to the relay on a channel of its own. The relay answers in the order of the frames."""
+
+    def __init__(self, target: str, metadata: tuple[tuple[str, str], ...], listener: Listener) -> None:
+        self._listener = listener
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sent: deque[tuple[int, int]] = deque()  # (seq, frame_id) of the frames without an answer
+        self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
+        self._call = detect(iter(self._requests.get, None), metadata=metadata)
+        threading.Thread(target=self._listen, name=f"results {target}", daemon=True).start()
+
+    def send(self, frame: Outgoing) -> None:
+        """Send one frame, saying how old it is by now."""
+        message = pb.Frame(
+            camera_id=frame.camera_id,
+            frame_id=frame.frame_id,
+            capture_time_unix_ns=frame.captured_unix_ns,
+            max_age_ms=max(1, round(frame.max_age_s * 1e3)) if frame.max_age_s else 0,
+            wait=frame.wait,
+            image=frame.image,
+        )
+        message.age_us = min(max(0, round((time.monotonic() - frame.captured_s) * 1e6)), _MAX_UINT32)
+        self._sent.append((frame.seq, frame.frame_id))
+        self._requests.put(message.SerializeToString())
+
+    def finish(self) -> None:
+        """Half-close: the relay ends the stream after the last result."""
+        self._requests.put(None)
+
+    def close(self) -> None:
+        """Cancel the stream and close the channel."""
+        self._requests.put(None)
+        self._call.cancel()
+        self._channel.close()
+
+    def _listen(self) -> None:
+        """Report the relay's results until the stream ends."""
+        try:
+            if HELLO in ((key, value) for key, value in self._call.initial_metadata()):
+                self._listener.ready()
+            for result in self._results():
+                self._listener.answered(*result)
+            self._listener.broken("the relay ended the stream")
+        except grpc.RpcError as error:
+            wrong = error.code() is grpc.StatusCode.UNIMPLEMENTED
+            hint = " (this is no Sightline relay)" if wrong else ""
+            self._listener.broken(status_line(error) + hint, wrong_service=wrong)
+        except Exception as error:  # a bug, or a relay that breaks the protocol: the stream must hear of it
+            self._listener.broken(f"{type(error).__name__}: {error}")
+        finally:
+            self._call.cancel()
+
+    def _results(self) -> Iterator[tuple[int, Answer]]:
+        for result in self._call:
+            if not self._sent:
+                raise ValueError(f"the relay answered frame {result.frame_id}, which was not sent")
+            seq, frame_id = self._sent.popleft()
+            if frame_id != result.frame_id:
+                raise ValueError(f"the relay answered frame {result.frame_id}; expected frame {frame_id}")
+            yield seq, to_answer(result)
+
+
+def to_answer(result: pb.Result) -> Answer:
+    """A relay's Result as an Answer. Raises ValueError if it has no outcome or its columns disagree."""
+    timings = result.timings
+    stages_ms = {
+        "relay_queue": timings.relay_queue_us / 1e3,
+        "predict": timings.predict_us / 1e3,
+        "relay_order": max(0, timings.relay_total_us - timings.relay_queue_us - timings.predict_us) / 1e3,
+    }
+    outcome = result.WhichOneof("outcome")
+    if outcome == "delivered":
+        got = result.delivered
+        detections = to_detections(got.boxes[:], got.scores[:], got.class_ids[:], got.labels[:])
+        return Answer(
+            Status.DELIVERED, detections=detections, model_name=got.model_name,
+            model_version=got.model_version, stages_ms=stages_ms,
+        )  # fmt: skip
+    if outcome == "dropped":
+        return Answer(Status.DROPPED, reason=result.dropped.reason, stages_ms=stages_ms)
+    if outcome == "error":
+        code = _CODE_NAMES.get(result.error.code, str(result.error.code))
+        return Answer(Status.ERRORED, error=f"{code}: {result.error.message}", stages_ms=stages_ms)
+    raise ValueError(f"the relay's result for frame {result.frame_id} has no outcome")
