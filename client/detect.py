@@ -1,0 +1,238 @@
+"""`sightline detect`: sources through a relay (or straight to a model server) into sinks, with a full account."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from client.camera import Camera
+from client.choose import Choice
+from client.detect_config import DetectConfig
+from client.errors import Unreachable
+from client.report import (
+    CameraReport,
+    SinkReport,
+    Summary,
+    printable,
+    status_line,
+    status_table,
+    sum_accounts,
+)  # fmt: skip
+from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink
+from client.sources import ImageSource, OpenedSource, camera_ids, open_source, redact
+from client.stream import DetectionStream
+from client.tally import Tally
+from client.transport import Transport
+
+STATUS_EVERY_S = 5.0  # between status lines where the output is no terminal
+IMAGE_QUEUE, LINE_QUEUE = 8, 4096  # results that may wait for a sink; pictures are big
+# Errors that no patience cures: after `wait_s` of nothing else, a run ends.
+_HOPELESS = ("NOT_FOUND", "UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION")
+
+
+def run(config: DetectConfig, console: Console | None = None, stop: threading.Event | None = None) -> Summary:
+    """Stream all sources until they end, `duration_s` is over, `stop` is set, or Ctrl-C or SIGTERM comes.
+
+    Status goes to `console` (standard output, or standard error where JSON Lines go to the former), the summary
+    too. A source that cannot be opened, and a relay that is not there, are lines of `Summary.failures`.
+
+    Raises:
+        SinkError: an output cannot be opened.
+    """
+    console = console or Console(stderr=config.jsonl == "-")
+    stop = stop or threading.Event()
+    detection = _Run(config)
+    with _signals_set(stop):
+        try:
+            detection.stream(console, stop)
+        finally:
+            detection.finish()
+        summary = detection.summary()
+        for line in summary.lines():
+            _say(console, line)
+    return summary
+
+
+class _Run:
+    """The cameras and sinks of one run."""
+
+    def __init__(self, config: DetectConfig) -> None:
+        self._config = config
+        self._choice = Choice(config.conf, config.classes)
+        self._save_dir = _new_folder(Path(config.project), config.name) if config.save else None
+        self._shared: list[QueuedSink[Any]] = []
+        if config.jsonl:
+            self._shared.append(QueuedSink(JsonLines(config.jsonl), LINE_QUEUE))
+        names = camera_ids(config.sources)
+        self._cameras = [self._camera(*pair) for pair in zip(names, config.sources, strict=True)]
+
+    def stream(self, console: Console, stop: threading.Event) -> None:
+        """Start all cameras and wait for the end, telling how it goes."""
+        started_s = time.monotonic()
+        for camera in self._cameras:
+            camera.start()
+        if console.is_terminal:
+            with Live(console=console, refresh_per_second=4, transient=True) as live:
+                while not self._ended(started_s, stop):
+                    live.update(self._rolling())
+        else:
+            next_s = started_s + STATUS_EVERY_S
+            while not self._ended(started_s, stop):
+                if time.monotonic() >= next_s:
+                    next_s += STATUS_EVERY_S
+                    _say(console, status_line(self._reports(), time.monotonic()))
+
+    def finish(self) -> None:
+        """Stop the cameras, settle their frames, close the sinks."""
+        for camera in self._cameras:
+            camera.stop()
+        end_s = time.monotonic() + 8.0  # longer than a stream drains; who still opens a source is left behind
+        for camera in self._cameras:
+            camera.join(max(0.0, end_s - time.monotonic()))
+        end_s = time.monotonic() + 10.0
+        for sink in self._sinks():
+            sink.close(max(0.1, end_s - time.monotonic()))
+
+    def summary(self) -> Summary:
+        """What came of it; after `finish`."""
+        reports = self._reports()
+        sinks = tuple(SinkReport(s.name, s.written, s.dropped, s.error or "") for s in self._sinks())
+        account = sum_accounts(report.account for report in reports)
+        tally = Tally.merged(report.tally for report in reports)
+        failures = [f"{report.camera_id}: {report.error}" for report in reports if report.error]
+        common = {report.error for report in reports}
+        if len(common) == 1 and reports[0].error:  # one reason for all of them: say it once
+            failures = [reports[0].error]
+        failures += [sink.error for sink in sinks if sink.error]
+        if account.delivered == 0 and not failures:
+            worst = tally.errors.most_common(1)
+            failures.append(f"no frame was delivered: {worst[0][0] if worst else 'see the reasons above'}")
+        return Summary(
+            reports, account, tally, sinks, self._notes(), str(self._save_dir or ""),
+            tuple(printable(failure) for failure in failures),
+        )  # fmt: skip
+
+    def _camera(self, camera_id: str, spec: str) -> Camera:
+        config = self._config
+        return Camera(
+            camera_id,
+            redact(spec),
+            lambda: open_source(spec, config.source_options(), camera_id),
+            lambda source: DetectionStream(
+                source, _transport(config), config.stream_config(live=source.live)
+            ),
+            self._sinks_of,
+            self._shared,
+            self._choice,
+        )
+
+    def _sinks_of(self, source: OpenedSource) -> list[QueuedSink[Any]]:
+        """The sinks that belong to one camera alone."""
+        if self._save_dir is None:
+            return []
+        if isinstance(source, ImageSource):
+            return [QueuedSink(AnnotatedImages(self._save_dir), IMAGE_QUEUE, wait=not source.live)]
+        video = AnnotatedVideo(self._save_dir / f"{source.camera_id}.mp4", source.fps, live=source.live)
+        return [QueuedSink(video, IMAGE_QUEUE, wait=not source.live)]
+
+    def _ended(self, started_s: float, stop: threading.Event) -> bool:
+        """Wait a moment; whether the run is over."""
+        if stop.wait(0.1) or not any(camera.alive for camera in self._cameras):
+            return True
+        now, config = time.monotonic(), self._config
+        delivered_s = [c.tally.first_delivered_s for c in self._cameras if c.tally.delivered]
+        if config.duration_s:
+            end_s = started_s + max(config.duration_s, config.wait_s)
+            if now >= (min(delivered_s) + config.duration_s if delivered_s else end_s):
+                return True
+        return not delivered_s and now - started_s > config.wait_s and self._hopeless()
+
+    def _hopeless(self) -> bool:
+        """Whether frames only ever failed, with errors that patience does not cure."""
+        errors = Tally.merged(camera.tally for camera in self._cameras).errors
+        return bool(errors) and all(text.startswith(_HOPELESS) for text in errors)
+
+    def _rolling(self) -> RenderableType:
+        reports, now = self._reports(), time.monotonic()
+        if len(reports) > 1:
+            return status_table(reports, now)
+        return Text(status_line(reports, now), no_wrap=True, overflow="ellipsis")
+
+    def _reports(self) -> tuple[CameraReport, ...]:
+        return tuple(
+            CameraReport(c.camera_id, c.shown, c.state, c.account, c.tally, self._explain(c.error))
+            for c in self._cameras
+        )
+
+    def _explain(self, error: Exception | None) -> str:
+        """A camera's error in a line that tells what to do."""
+        if error is None:
+            return ""
+        if isinstance(error, Unreachable):
+            if self._config.server:
+                start = "start it with `sightline serve`, or name it with --server"
+                return f"cannot reach the model server at {self._config.server}: {start}"
+            start = "start it with `sightline relay`, or name it with --relay"
+            return f"cannot reach the relay at {self._config.relay}: {start}"
+        return (str(error) or type(error).__name__).splitlines()[0]
+
+    def _sinks(self) -> list[QueuedSink[Any]]:
+        return [*self._shared, *(sink for camera in self._cameras for sink in camera.sinks)]
+
+    def _notes(self) -> tuple[str, ...]:
+        missing, seen = self._choice.unmatched()
+        if not missing:
+            return ()
+        return (f"nothing was called {', '.join(missing)}; there were {', '.join(seen[:20])}",)
+
+
+def _say(console: Console, line: str) -> None:
+    """One line, as it is and whole however narrow the terminal."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _transport(config: DetectConfig) -> str | Transport:
+    if not config.server:
+        return config.relay
+    from client.direct import DirectTransport
+
+    return DirectTransport(config.server, model_name=config.model_name)
+
+
+def _new_folder(project: Path, name: str) -> Path:
+    """`project/name`, or with -2, -3, ... where that exists. Made by the sinks."""
+    folder, number = project / name, 1
+    while folder.exists():
+        number += 1
+        folder = project / f"{name}-{number}"
+    return folder
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second SIGINT interrupts at once. Only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
