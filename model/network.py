@@ -52,7 +52,7 @@ class Network:
         """
         head = module.model[-1]
         kinds = [type(layer).__name__ for layer in module.model]
-        unknown = sorted({kind for kind in kinds[:-1]} - {"Conv", "C2f", "SPPF", "Upsample", "Concat"})
+        unknown = sorted(set(kinds[:-1]) - {"Conv", "C2f", "SPPF", "Upsample", "Concat"})
         if unknown or kinds[-1] != "Detect" or not _is_yolov8_head(head):
             found = ", ".join(unknown or kinds[-1:])
             raise UnsupportedModelError(f"expected a YOLOv8 detection model, got one with {found}")
@@ -65,7 +65,7 @@ class Network:
         self.strides = tuple(int(s) for s in head.stride)
 
     def __call__(self, images: tf.Tensor) -> list[ScaleFeatures]:
-        """images [N, H, W, 3] RGB in 0..1, H and W multiples of 32 -> the head's features, one for each stride."""
+        """images uint8 [N, H, W, 3] RGB, H and W multiples of 32 -> the head's features, one for each stride."""
         build: dict[str, Callable[[Any, Any], tf.Tensor]] = {
             "Conv": self._conv,
             "C2f": self._c2f,
@@ -73,7 +73,7 @@ class Network:
             "Upsample": self._upsample,
             "Concat": lambda xs, _: tf.concat(xs, -1),
         }
-        x = tf.cast(images, self._dtype)
+        x = tf.cast(images, self._dtype)  # 0..255: whole numbers, which bf16 holds exactly
         outputs: list[tf.Tensor] = []
         for layer in self._layers[:-1]:
             x = build[type(layer).__name__](_inputs(layer.f, x, outputs), layer)
@@ -92,8 +92,10 @@ class Network:
         padding = "VALID" if edge == 0 else [[0, 0], [edge, edge], [edge, edge], [0, 0]]
         if stride == 1 and edge == kernel // 2:
             padding = "SAME"
+        # The network was trained on 0..1; dividing the first layer's weights is exact enough, and free.
+        scale = 1 / 255 if conv is self._layers[0].conv else 1.0
         weights = self._constant(
-            conv, f"kernel{channels}", lambda: conv.weight[channels].permute(2, 3, 1, 0), self._dtype
+            conv, f"kernel{channels}", lambda: conv.weight[channels].permute(2, 3, 1, 0) * scale, self._dtype
         )
         bias = self._constant(conv, f"bias{channels}", lambda: conv.bias[channels], self._dtype)
         return tf.nn.bias_add(tf.nn.conv2d(x, weights, stride, padding), bias)

@@ -101,7 +101,7 @@ def load(path: Path, *, trust: bool = False) -> Weights:
         OSError,
     ) as error:
         raise WeightsError(_not_weights(path)) from error
-    module = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    module: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
     if type(module).__name__ != "DetectionModel":
         raise WeightsError(
             f"{path}: expected a YOLOv8 detection model, got {type(module or checkpoint).__name__}"
