@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("YOLO_OFFLINE", "true")  # before ultralytics is imported: it must not use the network
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # threads that wait spinning starve each other on a shared machine
 
 import torch
 from torch import nn
@@ -153,10 +156,11 @@ def train(
     checkpoint: Path | None = None,
     size: float = 1.0,
     workers: int = 1,
+    keep_every: int = 250,
 ) -> list[float]:
     """Train and write the weights to `out`; returns the mean losses of the last iterations.
 
-    checkpoint: a file that keeps the state every 250 iterations, and from which a stopped run goes on.
+    checkpoint: a file that keeps the state every `keep_every` iterations, and from which a stopped run goes on.
     """
     torch.manual_seed(seed)
     model = new_model().to(memory_format=torch.channels_last).train()
@@ -185,7 +189,7 @@ def train(
             print(
                 f"{done}/{iterations} box {box:.3f} cls {cls:.3f} dfl {dfl:.3f} {pace:.2f} s/it", flush=True
             )
-        if checkpoint is not None and done % 250 == 0:
+        if checkpoint is not None and done % keep_every == 0:
             state = {"model": model.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "iteration": done}
             torch.save(state, checkpoint.with_suffix(".part"))

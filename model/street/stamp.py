@@ -70,8 +70,20 @@ def read_stamp(image_bgr: npt.NDArray[np.uint8]) -> Stamp | None:
     if image_bgr.ndim != 3 or image_bgr.shape[0] < _CELL_HEIGHTS // 2 or image_bgr.shape[1] < _COLUMNS:
         return None
     height = image_bgr.shape[0]
-    rows = max(_ROWS, round(_ROWS * height / _CELL_HEIGHTS))
-    grey = cv2.cvtColor(np.ascontiguousarray(image_bgr[:rows]), cv2.COLOR_BGR2GRAY)
+    nominal = _ROWS * height / _CELL_HEIGHTS
+    # The painter rounds cells to whole pixels of the size it had, which scaling has hidden; the checksum decides.
+    for rows in dict.fromkeys(
+        (_ROWS * _cell_height(height), *(max(_ROWS, round(nominal * f)) for f in (1, 0.85, 1.2)))
+    ):
+        stamp = _read_strip(np.ascontiguousarray(image_bgr[:rows]))
+        if stamp is not None:
+            return stamp
+    return None
+
+
+def _read_strip(strip_bgr: npt.NDArray[np.uint8]) -> Stamp | None:
+    """The stamp that fills the strip uint8 [rows, W, 3], if its checksum holds."""
+    grey = cv2.cvtColor(strip_bgr, cv2.COLOR_BGR2GRAY)
     # Eight samples a cell each way; the middle four by four are averaged, away from the borders' ringing.
     fine = cv2.resize(grey, (_COLUMNS * 8, _ROWS * 8), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     cells = fine.reshape(_ROWS, 8, _COLUMNS, 8)[:, 2:6, :, 2:6].mean(axis=(1, 3))
