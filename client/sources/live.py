@@ -95,7 +95,7 @@ class LiveSource:
             while not self._stop.is_set() and capture.grab():
                 captured_s, unix_ns = capture_time()
                 index += 1
-                if index % self._options.vid_stride or captured_s < next_s:
+                if index % self._options.vid_stride or captured_s < next_s - period_s / 10:
                     continue
                 next_s = (next_s if captured_s - next_s < period_s else captured_s) + period_s
                 image = retrieve(capture)
