@@ -8,6 +8,12 @@ from mesh.render.context import Json, any_of
 from mesh.render.fields import Fields
 
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+RETRY_POLICIES = {  # Envoy's; it passes over any other name in silence
+    *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited"),
+    *("retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers"),
+    *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
+    "unavailable",
+}
 GRPC_CODES = (  # by number
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
@@ -68,6 +74,8 @@ def _retry_on(text: str, fields: Fields) -> Json:
         raise fields.fail("retryOn", f"{text!r}: no spaces and no empty entries; istiod does not trim them")
     codes = [int(part) for part in parts if part.isdigit()]
     names = [part for part in parts if not part.isdigit()]
+    if unknown := set(names) - RETRY_POLICIES:
+        raise fields.fail("retryOn", f"{', '.join(sorted(unknown))}: Envoy has no such retry policy")
     if codes and "retriable-status-codes" not in names:
         names.append("retriable-status-codes")
     return {"retry_on": ",".join(names), **({"retriable_status_codes": codes} if codes else {})}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
+import yaml
 
 from client.wire import tfserving_pb2
 from mesh.render.topology import Address, GatewayPod, Service, Topology, Workload
@@ -70,7 +71,7 @@ class FakeServer:
             context.abort(failing, f"v{self.version} fails as told")
         answer = tfserving_pb2.PredictResponse()
         answer.model_spec.version.value = self.version
-        return answer.SerializeToString()
+        return bytes(answer.SerializeToString())
 
     def detect(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         with self._lock:
@@ -78,7 +79,7 @@ class FakeServer:
         yield from requests
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, server: FakeServer) -> None:
         self._methods = {
             PREDICT: grpc.unary_unary_rpc_method_handler(server.predict),
@@ -184,11 +185,30 @@ class Caller:
         return code
 
 
+def component(folder: Path, kind: str, name: str, *operations: Mapping[str, Any]) -> Path:
+    """A kustomize component that applies JSON 6902 operations to one object; without any it deletes it."""
+    folder.mkdir(parents=True)
+    target = {"kind": kind, "name": name}
+    patch: Any = list(operations)
+    if not operations:
+        patch = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "$patch": "delete"}
+    entry = {"target": target, "patch": "\n" + yaml.safe_dump(patch)}
+    text = yaml.safe_dump({"kind": "Component", "patches": [entry]})
+    (folder / "kustomization.yaml").write_text(text)
+    return folder
+
+
+def operation(op: str, path: str, value: Any = None) -> dict[str, Any]:
+    return {"op": op, "path": path, **({} if value is None else {"value": value})}
+
+
 @contextmanager
-def running(paths: Sequence[Path], where: Topology, state: Path, **more: Any) -> Iterator[Mesh]:
-    """A mesh from files; `more` goes to MeshConfig."""
+def running(
+    where: Topology, state: Path, *components: Path, base: Path = ISTIO / "base", **more: Any
+) -> Iterator[Mesh]:
+    """The mesh of istio/base with components; `more` goes to MeshConfig."""
     more = {"watch": False, "mesh_config": ISTIO / "install" / "istiod-values.yaml", **more}
-    config = MeshConfig(tuple(paths), where, state=state, **more)
+    config = MeshConfig((base,), where, components, state=state, **more)
     with Mesh(config) as mesh:
         yield mesh
 
