@@ -16,13 +16,15 @@ from client.errors import ClientError, SourceError, TransportError, Unreachable,
 if TYPE_CHECKING:
     from client.direct import DirectTransport
     from client.relayed import RelayTransport
-    from client.stream import DetectionStream, StreamConfig
+    from client.stream import DetectionStream
+    from client.stream_config import StreamConfig
     from client.types import Account, Detections, DropReason, Frame, Result, Source, Status
 
 # Loaded at first use: numpy and gRPC would make `import client` slow.
 _LAZY = {
     "client.types": ("Account", "Detections", "DropReason", "Frame", "Result", "Source", "Status"),
-    "client.stream": ("DetectionStream", "StreamConfig"),
+    "client.stream": ("DetectionStream",),
+    "client.stream_config": ("StreamConfig",),
     "client.relayed": ("RelayTransport",),
     "client.direct": ("DirectTransport",),
 }

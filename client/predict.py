@@ -92,7 +92,7 @@ def parse_response(data: bytes) -> Prediction:
     if not 0 <= number <= rows:
         raise ValueError(f"the model's answer claims {number} detections in {rows} rows")
     count = int(number)
-    class_ids = [int(value) for value in _values(outputs[OUTPUT_CLASSES], count)]
+    class_ids = [_class_id(value) for value in _values(outputs[OUTPUT_CLASSES], count)]
     if OUTPUT_CLASS_TEXT in outputs:
         labels = [text.decode("utf-8", "replace") for text in outputs[OUTPUT_CLASS_TEXT].string_val[:count]]
         labels += [""] * (count - len(labels))
@@ -106,6 +106,14 @@ def parse_response(data: bytes) -> Prediction:
         class_ids=class_ids,
         labels=labels,
     )
+
+
+def _class_id(value: float) -> int:
+    """A class id that fits the wire. Raises ValueError for NaN (from int) and for one out of range."""
+    class_id = int(value) if not abs(value) >= 2**31 else -1
+    if class_id < 0:
+        raise ValueError(f"the model's answer has class id {value:g}; expected 0 to 2**31 - 1")
+    return class_id
 
 
 def _rows(boxes: tfs.TensorProto) -> int:

@@ -7,72 +7,25 @@ reports answers. All state lies behind one condition; the caller's iterator take
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
 from client.backoff import Backoff
 from client.encode import encode_jpeg
 from client.errors import ClientError, Unreachable, WrongService
+from client.ledger import Entry, Ledger
+from client.stream_config import StreamConfig
 from client.transport import Answer, Connection, Outgoing, Transport
-from client.types import Account, DropReason, Frame, Result, Source, Status
+from client.types import Account, DropReason, Result, Source
 
 DEFAULT_TARGET = "127.0.0.1:8600"  # where `sightline relay` listens
 ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
 MAX_UNREAD = 1024  # results and frames that may pile up before the source is made to wait
-
-
-@dataclass(frozen=True)
-class StreamConfig:
-    """How a stream treats its frames.
-
-    `max_age_s`: a frame older than this (seconds since capture) is dropped as expired wherever it is; 0: no limit.
-    `jpeg_quality`: 1 to 100. `max_side_px`: a picture whose longer side is above this is sent scaled down to it
-    (boxes are relative, so they stay true); 0: as it is. Encoded files are sent as they are.
-    `window`: frames that may be sent and not yet answered and taken; 3 keeps a relay that runs 2 Predicts per
-    camera busy and the results fresh.
-    `connect_timeout_s`: the stream raises Unreachable if nobody answers for so long: at the start, and for a
-    source that is not live at any time; None: it tries for ever.
-    `drain_s`: how long `stop` waits for the answers of frames that were sent.
-    `backoff_min_s`, `backoff_max_s`: bounds of the exponential pause between attempts to connect (with jitter).
-    """
-
-    max_age_s: float = 0.2
-    jpeg_quality: int = 85
-    max_side_px: int = 0
-    window: int = 3
-    connect_timeout_s: float | None = 10.0
-    drain_s: float = 2.0
-    backoff_min_s: float = 0.1
-    backoff_max_s: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("max_age_s", 0, 3600), ("jpeg_quality", 1, 100), ("max_side_px", 0, 65535),
-            ("window", 1, 256), ("drain_s", 0, 3600),
-            ("backoff_min_s", 0.001, 3600), ("backoff_max_s", self.backoff_min_s, 3600),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(f"{name}: expected {least} to {most}, got {value}")
-        if self.connect_timeout_s is not None and self.connect_timeout_s <= 0:
-            raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One captured frame on its way through the stream."""
-
-    frame: Frame
-    seq: int
-    taken_s: float = 0.0  # when it was taken to be encoded; 0: never
-    encoded_s: float = 0.0
-    sent: bool = False
-    answer: Answer | None = None
 
 
 class DetectionStream:
@@ -102,19 +55,18 @@ class DetectionStream:
 
             target = RelayTransport(target)
         self.config = config or StreamConfig()
-        self.account = Account()
         self.reconnects = 0  # connections made after the first
         self._source, self._transport = source, target
         self._wait = not source.live
         self._cond = threading.Condition()
-        self._ledger: deque[_Entry] = deque()  # frames whose Result is not out yet, in order of capture
-        self._waiting: _Entry | None = None  # the frame that will be sent next
-        self._in_flight: dict[int, _Entry] = {}
+        self._ledger = Ledger(target.remainder_stage)
+        self._waiting: Entry | None = None  # the frame that will be sent next
+        self._in_flight: dict[int, Entry] = {}
         self._held = 0  # places of the window taken: sent, and its Result not yet taken by the caller
-        self._results: deque[tuple[bool, Result]] = deque()  # (it holds a place of the window, result)
         self._link: _Link | None = None
         self._source_done = self._stopping = self._ended = self._answered_once = False
         self._error: Exception | None = None
+        self._wake_async: Callable[[], object] | None = None
         self._backoff = Backoff(self.config.backoff_min_s, self.config.backoff_max_s)
         self._gone_since_s = time.monotonic()
         self._threads = [
@@ -130,24 +82,38 @@ class DetectionStream:
 
     def __next__(self) -> Result:
         with self._cond:
-            self._cond.wait_for(lambda: self._results or self._ended)
-            if not self._results:
+            self._cond.wait_for(lambda: self._ledger.has_result or self._ended)
+            if not self._ledger.has_result:
                 if self._error is not None:
                     error, self._error = self._error, None
                     raise error
                 raise StopIteration
-            holds_place, result = self._results.popleft()
-            self._held -= holds_place
+            was_sent, result = self._ledger.take_result()
+            self._held -= was_sent
             self._cond.notify_all()
             return result
 
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """The same results for an asyncio program; a thread waits for each."""
+        """The same results for an asyncio program. Leaving the loop early stops the stream."""
+        loop, fresh = asyncio.get_running_loop(), asyncio.Event()
+        self._wake_async = lambda: loop.call_soon_threadsafe(fresh.set)
         try:
-            while (result := await asyncio.to_thread(next, self, None)) is not None:
-                yield result
+            while True:
+                fresh.clear()
+                if not (self._ledger.has_result or self._ended):
+                    await fresh.wait()
+                elif (result := next(self, None)) is not None:
+                    yield result
+                else:
+                    return
         finally:
-            self.stop()  # so that a thread left waiting by a cancelled `async for` comes back
+            self._wake_async = None
+            self.stop()
+
+    @property
+    def account(self) -> Account:
+        """What became of the frames so far."""
+        return self._ledger.account
 
     @property
     def connected(self) -> bool:
@@ -179,7 +145,7 @@ class DetectionStream:
     def _capture(self) -> None:
         try:
             for seq, frame in enumerate(self._source.frames()):
-                if not self._take_in(_Entry(frame, seq)):
+                if not self._take_in(Entry(frame, seq)):
                     break
         except Exception as error:  # whatever the source raises is the caller's to see
             self._error = self._error or error
@@ -188,13 +154,12 @@ class DetectionStream:
                 self._source_done = True
                 self._cond.notify_all()
 
-    def _take_in(self, entry: _Entry) -> bool:
+    def _take_in(self, entry: Entry) -> bool:
         """Count a captured frame and put it where the sender finds it; False once the stream is stopping."""
         with self._cond:
             if self._stopping or self._ended:
                 return False
-            self.account.captured += 1
-            self._ledger.append(entry)
+            self._ledger.take_in(entry)
             if self._wait:
                 self._cond.wait_for(lambda: self._waiting is None or self._stopping or self._ended)
                 if self._stopping or self._ended:
@@ -205,9 +170,7 @@ class DetectionStream:
                 self._settle(self._waiting, Answer.dropped(reason))
             self._waiting = entry
             self._cond.notify_all()
-            self._cond.wait_for(
-                lambda: len(self._ledger) + len(self._results) < MAX_UNREAD or self._stopping or self._ended
-            )
+            self._cond.wait_for(lambda: len(self._ledger) < MAX_UNREAD or self._stopping or self._ended)
             return True
 
     # --- send thread -------------------------------------------------------------------------------------
@@ -229,6 +192,9 @@ class DetectionStream:
     def _nothing_left(self) -> bool:
         return self._stopping or (self._source_done and self._waiting is None)
 
+    def _connect_decided(self, link: _Link) -> bool:
+        return link.state != "connecting" or self._nothing_left()
+
     def _connect(self) -> tuple[Connection, _Link] | None:
         """A connection that is ready, or None if there is nothing left to send. Raises when it gives up."""
         while True:
@@ -238,9 +204,7 @@ class DetectionStream:
                 link = self._link = _Link(self)
             connection = self._transport.open(link)
             with self._cond:
-                self._cond.wait_for(
-                    lambda link=link: link.state != "connecting" or self._nothing_left(), ATTEMPT_TIMEOUT_S
-                )
+                self._cond.wait_for(functools.partial(self._connect_decided, link), ATTEMPT_TIMEOUT_S)
                 if link.state == "ready":
                     self.reconnects += self._answered_once
                     return connection, link
@@ -283,13 +247,15 @@ class DetectionStream:
             self._encode_and_send(entry, connection, link)
         connection.finish()
         with self._cond:
-            done = lambda: link.state == "broken" or not self._in_flight  # noqa: E731
-            self._cond.wait_for(lambda: done() or self._stopping)
-            self._cond.wait_for(done, timeout=self.config.drain_s)
+            self._cond.wait_for(lambda: self._drained(link) or self._stopping)
+            self._cond.wait_for(lambda: self._drained(link), self.config.drain_s)
         if link.state == "broken":
             self._give_up_or_pause(link)
 
-    def _encode_and_send(self, entry: _Entry, connection: Connection, link: _Link) -> None:
+    def _drained(self, link: _Link) -> bool:
+        return link.state == "broken" or not self._in_flight
+
+    def _encode_and_send(self, entry: Entry, connection: Connection, link: _Link) -> None:
         frame, max_age_s = entry.frame, self.config.max_age_s
         if max_age_s and entry.taken_s - frame.captured_s >= max_age_s:
             return self._settle_now(entry, Answer.dropped(DropReason.EXPIRED))
@@ -324,15 +290,13 @@ class DetectionStream:
         with self._cond:
             self._drop_waiting(DropReason.UNSENT if gave_up else DropReason.SHUTDOWN)
             self._drop_in_flight(DropReason.SHUTDOWN)
-            for entry in list(self._ledger):  # a capture thread that is about to see that we end
-                if entry.answer is None:
-                    self._settle(entry, Answer.dropped(DropReason.SHUTDOWN))
+            self._ledger.settle_all(Answer.dropped(DropReason.SHUTDOWN))  # what the capture thread holds
             self._link = None
             self._ended = True
-            self._cond.notify_all()
+            self._changed()
 
     # --- with the condition held --------------------------------------------------------------------------
-    def _settle_now(self, entry: _Entry, answer: Answer) -> None:
+    def _settle_now(self, entry: Entry, answer: Answer) -> None:
         with self._cond:
             self._settle(entry, answer)
 
@@ -346,33 +310,15 @@ class DetectionStream:
         for entry in entries:
             self._settle(entry, Answer.dropped(reason))
 
-    def _settle(self, entry: _Entry, answer: Answer) -> None:
-        """Record a frame's fate, and give out the results that this one held back."""
-        if entry.answer is not None:
-            return
-        entry.answer = answer
-        if not entry.sent:  # these may pile up by the hundred: do not keep their pictures
-            entry.frame = replace(entry.frame, image_bgr=None, jpeg=None)
-        while self._ledger and (settled := self._ledger[0].answer) is not None:
-            ready = self._ledger.popleft()
-            result = self._result(ready, settled)
-            self.account.add(result)
-            self._results.append((ready.sent, result))
-        self._cond.notify_all()
+    def _settle(self, entry: Entry, answer: Answer) -> None:
+        self._ledger.settle(entry, answer)
+        self._changed()
 
-    def _result(self, entry: _Entry, answer: Answer) -> Result:
-        captured_s, now_s = entry.frame.captured_s, time.monotonic()
-        stages_s = {"wait": (entry.taken_s or now_s) - captured_s}
-        if entry.taken_s:
-            stages_s["encode"] = (entry.encoded_s or now_s) - entry.taken_s
-        stages_ms = {name: seconds * 1e3 for name, seconds in stages_s.items()} | answer.stages_ms
-        age_s = now_s - captured_s
-        if entry.encoded_s:
-            stages_ms[self._transport.remainder_stage] = max(0.0, age_s * 1e3 - sum(stages_ms.values()))
-        return Result(
-            entry.frame, answer.status, age_s, answer.detections, answer.reason, answer.error,
-            answer.model_name, answer.model_version, stages_ms,
-        )  # fmt: skip
+    def _changed(self) -> None:
+        self._cond.notify_all()
+        if (wake := self._wake_async) is not None:
+            with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits there
+                wake()
 
 
 class _Link:
@@ -412,4 +358,4 @@ class _Link:
             stream._cond.notify_all()
 
 
-__all__ = ["DEFAULT_TARGET", "DetectionStream", "Status", "StreamConfig"]
+__all__ = ["DEFAULT_TARGET", "DetectionStream", "StreamConfig"]

@@ -210,6 +210,13 @@ class RelayThread:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def wait_idle(self) -> None:
+        """Until every stream has ended."""
+        until = time.monotonic() + 5
+        while self.count("sightline_relay_streams"):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+
     def assert_balanced(self) -> None:
         """Frame conservation at the relay: received = Σ outcomes, once nothing is pending."""
         assert self.count("sightline_relay_pending_frames") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 import time
@@ -56,6 +57,13 @@ def check(stream: DetectionStream, results: list[Result]) -> None:
         assert sum(result.stages_ms.values()) == pytest.approx(result.age_s * 1e3, abs=1.0)
 
 
+def kept(stream: DetectionStream, results: list[Result]) -> Iterator[Result]:
+    """The stream's results, each appended to `results` as it goes by."""
+    for result in stream:
+        results.append(result)
+        yield result
+
+
 def reasons(results: list[Result]) -> set[str]:
     return {str(result.reason) for result in results if result.status is Status.DROPPED}
 
@@ -76,6 +84,7 @@ def test_file_all_frames_delivered_in_order(
         assert (result.model_name, result.model_version) == ("yolov8", 1)
     assert set(results[0].stages_ms) == {"wait", "encode", "relay_queue", "predict", "relay_order", "network"}
     assert server.most_busy <= 2
+    relay.wait_idle()
     assert relay.count("sightline_relay_served_total", model_version="1") == 40
 
 
@@ -144,6 +153,7 @@ def test_corrupt_frames_are_errors_and_the_stream_goes_on(relay: RelayThread) ->
         "INVALID_ARGUMENT: image: expected a JPEG or PNG file, got nothing",
         "INVALID_ARGUMENT: image: 9000000 bytes; the relay takes up to 8388608 (--max-image-bytes)",
     }
+    relay.wait_idle()
     assert relay.count("sightline_relay_frames_total", outcome="errored", reason="INVALID_ARGUMENT") == 10
 
 
@@ -154,13 +164,11 @@ def test_server_killed_and_back(server: FakeModelServer, relay: RelayThread) -> 
     with DetectionStream(NumberSource(None, live=True, interval_s=0.01), relay.target, QUICK) as stream:
         results += itertools.islice(stream, 20)
         server.kill()
-        while results[-1].status is not Status.ERRORED:
-            results.append(next(stream))
-        assert str(results[-1].error).startswith("UNAVAILABLE: ")
+        failed = next(result for result in kept(stream, results) if result.status is Status.ERRORED)
+        assert str(failed.error).startswith("UNAVAILABLE: ")
         server.start()
         back = time.monotonic()
-        while results[-1].status is not Status.DELIVERED:
-            results.append(next(stream))
+        next(result for result in kept(stream, results) if result.status is Status.DELIVERED)
         assert time.monotonic() - back < 3
         stream.stop()
         results += stream
@@ -176,14 +184,11 @@ def test_relay_killed_and_back(server: FakeModelServer, live: bool) -> None:
         source = NumberSource(None, live=live, interval_s=0.005 if live else 0)
         results: list[Result] = []
         with DetectionStream(source, relay.target, QUICK) as stream:
-            while not results or results[-1].status is not Status.DELIVERED:
-                results.append(next(stream))
+            next(result for result in kept(stream, results) if result.status is Status.DELIVERED)
             relay.signal(SIGKILL)
-            while results[-1].reason != "disconnected":
-                results.append(next(stream))
+            next(result for result in kept(stream, results) if result.reason == "disconnected")
             relay.start()
-            while results[-1].status is not Status.DELIVERED:
-                results.append(next(stream))
+            next(result for result in kept(stream, results) if result.status is Status.DELIVERED)
             stream.stop()
             results += stream
         check(stream, results)
@@ -285,10 +290,9 @@ def test_nobody_there_is_one_clear_error() -> None:
     config = StreamConfig(connect_timeout_s=0.3, backoff_min_s=0.02)
     for live in (True, False):
         stream = DetectionStream(NumberSource(5, live=live, interval_s=0.1), target, config)
-        results = []
+        results: list[Result] = []
         with pytest.raises(Unreachable, match=target):
-            for result in stream:
-                results.append(result)
+            results.extend(stream)
         check(stream, results)
         assert reasons(results) <= {"unsent", "shutdown"}
 
@@ -307,10 +311,9 @@ def test_what_the_source_raises_comes_out_after_the_last_result(relay: RelayThre
         return image_of(number)
 
     stream = DetectionStream(NumberSource(9, image=image), relay.target, FILE)
-    results = []
+    results: list[Result] = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for result in stream:
-            results.append(result)
+        results.extend(stream)
     check(stream, results)
     assert [result.status for result in results] == [Status.DELIVERED] * 3
 
@@ -328,3 +331,29 @@ def test_errors_of_the_server_are_the_frames_errors(server: FakeModelServer, rel
     server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
     results = run(DetectionStream(NumberSource(3), relay.target, FILE))
     assert {result.error for result in results} == {"RESOURCE_EXHAUSTED: Server Threadpool Exhausted"}
+
+
+def test_async_for(relay: RelayThread) -> None:
+    async def collect(camera: int) -> list[Result]:
+        with DetectionStream(NumberSource(20, camera_id=f"camera{camera}"), relay.target, FILE) as stream:
+            results = [result async for result in stream]
+        check(stream, results)
+        return results
+
+    async def main() -> list[list[Result]]:
+        return await asyncio.gather(*(collect(camera) for camera in range(10)))
+
+    assert [len(results) for results in asyncio.run(main())] == [20] * 10
+
+
+def test_leaving_an_async_for_early_stops_the_stream(relay: RelayThread) -> None:
+    async def main() -> DetectionStream:
+        stream = DetectionStream(NumberSource(None, live=True, interval_s=0.01), relay.target, FILE)
+        results = aiter(stream)
+        await anext(results)
+        await results.aclose()  # type: ignore[attr-defined]
+        return stream
+
+    stream = asyncio.run(main())
+    stream.close()
+    assert stream.account.balanced

@@ -1,0 +1,42 @@
+"""How a stream treats its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a stream treats its frames.
+
+    `max_age_s`: a frame older than this (seconds since capture) is dropped as expired wherever it is; 0: no limit.
+    `jpeg_quality`: 1 to 100. `max_side_px`: a picture whose longer side is above this is sent scaled down to it
+    (boxes are relative, so they stay true); 0: as it is. Encoded files are sent as they are.
+    `window`: frames that may be sent and not yet answered and taken; 3 keeps a relay that runs 2 Predicts per
+    camera busy and the results fresh.
+    `connect_timeout_s`: the stream raises Unreachable if nobody answers for so long: at the start, and for a
+    source that is not live at any time; None: it tries for ever.
+    `drain_s`: how long `stop` waits for the answers of frames that were sent.
+    `backoff_min_s`, `backoff_max_s`: bounds of the exponential pause between attempts to connect (with jitter).
+    """
+
+    max_age_s: float = 0.2
+    jpeg_quality: int = 85
+    max_side_px: int = 0
+    window: int = 3
+    connect_timeout_s: float | None = 10.0
+    drain_s: float = 2.0
+    backoff_min_s: float = 0.1
+    backoff_max_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("max_age_s", 0, 3600), ("jpeg_quality", 1, 100), ("max_side_px", 0, 65535),
+            ("window", 1, 256), ("drain_s", 0, 3600),
+            ("backoff_min_s", 0.001, 3600), ("backoff_max_s", self.backoff_min_s, 3600),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, got {value}")
+        if self.connect_timeout_s is not None and self.connect_timeout_s <= 0:
+            raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")

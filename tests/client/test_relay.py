@@ -1,0 +1,266 @@
+"""The relay as its wire sees it: limits, garbage, health, reflection, metrics, ports."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.relay import RelayConfig
+from client.relayed import DETECT
+from client.wire import relay_pb2 as pb
+from tests.client.fakes import FakeModelServer, RelayThread, image_of
+
+Call = Callable[[Iterable[bytes]], list[pb.Result]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeModelServer]:
+    with FakeModelServer() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def relay(server: FakeModelServer) -> Iterator[RelayThread]:
+    with RelayThread(server.target, metrics_port=0) as running:
+        yield running
+    running.assert_balanced()
+
+
+@pytest.fixture(scope="module")
+def detect(relay: RelayThread) -> Iterator[Call]:
+    with grpc.insecure_channel(relay.target) as channel:
+        call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
+        yield lambda frames: list(call(iter(frames), timeout=20))
+
+
+def frame(number: int = 1, **changes: object) -> bytes:
+    fields: dict[str, object] = {
+        "camera_id": "c",
+        "frame_id": number,
+        "image": image_of(number),
+        "wait": True,
+    }
+    return bytes(pb.Frame(**(fields | changes)).SerializeToString())  # type: ignore[arg-type]
+
+
+def outcome(result: pb.Result) -> str:
+    return str(result.WhichOneof("outcome"))
+
+
+def test_extreme_numbers_come_back(detect: Call) -> None:
+    (result,) = detect([frame(1, frame_id=2**64 - 1, capture_time_unix_ns=2**64 - 1)])
+    assert result.frame_id == result.capture_time_unix_ns == 2**64 - 1
+    assert outcome(result) == "delivered"
+    (result,) = detect([frame(max_age_ms=2**32 - 1, age_us=2**32 - 1)])
+    assert outcome(result) == "delivered"
+    (result,) = detect([frame(max_age_ms=1, age_us=2**32 - 1)])
+    assert result.dropped.reason == "expired"
+
+
+@pytest.mark.parametrize(
+    ("camera_id", "message"),
+    [
+        ("", "expected 1 to 256 bytes, got 0"),
+        ("é" * 129, "got 258"),
+        ("other", "this stream is 'c', got 'other'"),
+    ],
+)
+def test_a_wrong_camera_id_is_that_frames_error(detect: Call, camera_id: str, message: str) -> None:
+    results = detect([frame(1), frame(2, camera_id=camera_id), frame(3)])
+    assert [outcome(result) for result in results] == ["delivered", "error", "delivered"]
+    assert results[1].error.code == 3
+    assert message in results[1].error.message
+
+
+def test_bytes_that_are_no_frame_end_the_stream_after_the_results(relay: RelayThread) -> None:
+    with grpc.insecure_channel(relay.target) as channel:
+        call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
+        results = call(iter([frame(1), b"\xff\xff\xff", frame(2)]), timeout=10)
+        assert outcome(next(results)) == "delivered"
+        with pytest.raises(grpc.RpcError, match=r"expected a sightline.v1.Frame, got 3 bytes") as failed:
+            next(results)
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_beyond_the_limit_ends_only_its_stream(relay: RelayThread, detect: Call) -> None:
+    with grpc.insecure_channel(relay.target) as channel:
+        results = channel.stream_stream(DETECT)(iter([frame(image=b"\0" * 17_000_000)]), timeout=10)
+        with pytest.raises(grpc.RpcError):
+            next(results)
+    assert outcome(detect([frame(1)])[0]) == "delivered"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            pb.Frame,
+            camera_id=st.text(max_size=8),
+            frame_id=st.integers(0, 2**64 - 1),
+            capture_time_unix_ns=st.integers(0, 2**64 - 1),
+            age_us=st.integers(0, 2**32 - 1),
+            max_age_ms=st.sampled_from([0, 0, 1, 1000, 2**32 - 1]),
+            image=st.binary(max_size=64) | st.integers(0, 99).map(image_of),
+            wait=st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_any_frames_get_one_result_each_in_order(detect: Call, frames: list[pb.Frame]) -> None:
+    results = detect([frame.SerializeToString() for frame in frames])
+    assert [r.frame_id for r in results] == [frame.frame_id for frame in frames]
+    assert all(result.WhichOneof("outcome") for result in results)
+
+
+def test_a_camera_that_goes_away_is_accounted_for(server: FakeModelServer) -> None:
+    server.latency_s = 0.3
+    try:
+        with RelayThread(server.target) as relay:
+            with grpc.insecure_channel(relay.target) as channel:
+                held = threading.Event()
+
+                def frames() -> Iterator[bytes]:
+                    yield from (frame(n, wait=False) for n in range(5))
+                    held.wait(5)
+
+                call = channel.stream_stream(DETECT)(frames())
+                until = time.monotonic() + 5
+                while relay.count("sightline_relay_frames_received_total") < 5:
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+                call.cancel()
+                held.set()
+            relay.wait_idle()
+            assert relay.count("sightline_relay_frames_total", reason="disconnected") == 5
+        relay.assert_balanced()
+    finally:
+        server.latency_s = 0.0
+
+
+def test_a_camera_that_reads_no_results_holds_only_itself(server: FakeModelServer) -> None:
+    """The relay stops reading from it when `max_unsent` results wait."""
+    server.latency_s = 0.5
+    try:
+        with (
+            RelayThread(server.target, max_unsent=10) as relay,
+            grpc.insecure_channel(relay.target) as channel,
+        ):
+            call = channel.stream_stream(DETECT)(iter([frame(n, wait=False) for n in range(200)]))
+            time.sleep(0.2)
+            assert relay.count("sightline_relay_frames_received_total") == 10
+            server.latency_s = 0.0
+            assert len(list(call)) == 200
+            relay.wait_idle()
+        relay.assert_balanced()
+    finally:
+        server.latency_s = 0.0
+
+
+def test_more_streams_than_allowed_are_refused(server: FakeModelServer) -> None:
+    with RelayThread(server.target, max_streams=1) as relay, grpc.insecure_channel(relay.target) as channel:
+        end = threading.Event()
+        first = channel.stream_stream(DETECT)(iter(lambda: end.wait(10) and None, None))
+        first.initial_metadata()
+        with pytest.raises(grpc.RpcError, match="holds 1 streams already") as failed:
+            list(channel.stream_stream(DETECT)(iter([])))
+        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        end.set()
+        list(first)
+
+
+def health(target: str, service: str = "") -> int:
+    with grpc.insecure_channel(target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status)
+
+
+def test_health_says_whether_the_model_is_available() -> None:
+    serving, not_serving = 1, 2
+    with FakeModelServer(available=False) as server, RelayThread(server.target) as relay:
+        for available, expected in ((False, not_serving), (True, serving), (False, not_serving)):
+            server.available = available
+            time.sleep(0.2)
+            assert health(relay.target) == expected
+            assert health(relay.target, "sightline.v1.Relay") == expected
+        server.available = True
+        time.sleep(0.2)
+        server.kill()
+        time.sleep(0.3)
+        assert health(relay.target) == not_serving
+    with FakeModelServer(model_name="other") as server, RelayThread(server.target) as relay:
+        time.sleep(0.2)
+        assert health(relay.target) == not_serving
+
+
+def test_reflection_lists_the_service(relay: RelayThread) -> None:
+    with grpc.insecure_channel(relay.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        (answer,) = stub.ServerReflectionInfo(iter([request]))
+    assert "sightline.v1.Relay" in [service.name for service in answer.list_services_response.service]
+
+
+def test_metrics_name_no_camera(relay: RelayThread, detect: Call) -> None:
+    names = [f"hall{random.randrange(10**9)}" for _ in range(3)]
+    for name in names:
+        detect([frame(1, camera_id=name), frame(2, camera_id="x" + name)])
+    page = urllib.request.urlopen(f"http://127.0.0.1:{relay.relay.metrics_port}/metrics").read().decode()
+    assert 'sightline_relay_frames_total{outcome="delivered",reason=""}' in page
+    assert 'sightline_relay_frames_total{outcome="errored",reason="INVALID_ARGUMENT"}' in page
+    assert not any(name in page for name in names)
+
+
+@pytest.mark.parametrize("option", ["listen", "metrics_port"])
+def test_a_taken_port_is_one_line_that_names_the_option(option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        listen, metrics = (f"127.0.0.1:{port}", None) if option == "listen" else ("127.0.0.1:0", port)
+        code = (
+            "import sys; from client.relay import RelayConfig, run;"
+            f"sys.exit(run(RelayConfig(listen={listen!r}, metrics_port={metrics!r})))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert f"--{option.replace('_', '-')}" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "nonsense"}, "--target: expected host:port, got 'nonsense'"),
+        ({"listen": ":99"}, "--listen: expected host:port"),
+        ({"listen": "h:70000"}, "--listen: expected host:port"),
+        ({"in_flight": 0}, "--in-flight: expected more than 0, got 0"),
+        ({"metrics_port": 70000}, "--metrics-port: expected 0 to 65535"),
+    ],
+)
+def test_bad_options_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RelayConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_import_client_is_quick_and_needs_no_tensorflow() -> None:
+    code = (
+        "import time; s = time.perf_counter(); import client; t = time.perf_counter() - s\n"
+        "import sys; client.DetectionStream, client.RelayTransport, client.DirectTransport; import client.relay\n"
+        "heavy = {'tensorflow', 'torch', 'cv2', 'tensorflow_serving'} & set(sys.modules)\n"
+        "assert t < 0.5 and not heavy, (t, heavy)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -1,0 +1,198 @@
+"""The detection stream by itself, over a transport in memory."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from client import DetectionStream, Frame, StreamConfig
+from client.transport import Answer, Listener, Outgoing
+from client.types import Status
+from tests.client.fakes import NumberSource
+
+
+class MemoryTransport:
+    """Keeps what was sent; the test answers it. `connections` counts them; `refuse` breaks the first ones."""
+
+    target = "memory"
+    remainder_stage = "network"
+
+    def __init__(self, refuse: int = 0) -> None:
+        self.connections: list[MemoryConnection] = []
+        self._refuse = refuse
+
+    def open(self, listener: Listener) -> MemoryConnection:
+        connection = MemoryConnection(listener)
+        self.connections.append(connection)
+        if len(self.connections) <= self._refuse:
+            listener.broken("refused")
+        else:
+            listener.ready()
+        return connection
+
+
+class MemoryConnection:
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.sent: list[Outgoing] = []
+        self.finished = threading.Event()
+        self.arrived = threading.Semaphore(0)
+
+    def send(self, frame: Outgoing) -> None:
+        self.sent.append(frame)
+        self.arrived.release()
+
+    def finish(self) -> None:
+        self.finished.set()
+
+    def close(self) -> None:
+        self.finished.set()
+
+    def wait_sent(self, count: int) -> list[Outgoing]:
+        """The next `count` frames that are sent."""
+        for _ in range(count):
+            assert self.arrived.acquire(timeout=5)
+        return self.sent[-count:]
+
+
+def done(*_: object) -> Answer:
+    return Answer(Status.DROPPED, reason="done")
+
+
+def wait_for_connection(transport: MemoryTransport, number: int = 1) -> MemoryConnection:
+    until = time.monotonic() + 5
+    while len(transport.connections) < number:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    return transport.connections[number - 1]
+
+
+def test_answers_out_of_order_come_out_in_order_and_only_once() -> None:
+    transport = MemoryTransport()
+    stream = DetectionStream(NumberSource(3), transport, StreamConfig(max_age_s=0, window=3))
+    connection = wait_for_connection(transport)
+    for frame in reversed(connection.wait_sent(3)):
+        connection.listener.answered(frame.seq, done())
+        connection.listener.answered(frame.seq, Answer.errored("INTERNAL", "a second answer"))
+    connection.listener.answered(99, done())
+    assert [(result.frame.frame_id, result.reason) for result in stream] == [(n, "done") for n in range(3)]
+    assert stream.account.balanced
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_never_more_frames_out_than_the_window(window: int) -> None:
+    transport = MemoryTransport()
+    with DetectionStream(
+        NumberSource(10), transport, StreamConfig(max_age_s=0, window=window, drain_s=0.1)
+    ) as stream:
+        connection = wait_for_connection(transport)
+        connection.wait_sent(window)
+        time.sleep(0.02)
+        assert len(connection.sent) == window
+        connection.listener.answered(
+            0, done()
+        )  # an answer that the caller has not taken still holds its place
+        time.sleep(0.02)
+        assert len(connection.sent) == window
+        next(stream)
+        connection.wait_sent(1)
+
+
+def test_no_window_no_queue_newest_frame_wins() -> None:
+    transport = MemoryTransport()
+    source = NumberSource(50, live=True, interval_s=0.002)
+    stream = DetectionStream(source, transport, StreamConfig(max_age_s=0, window=1))
+    connection = wait_for_connection(transport)
+    connection.wait_sent(1)
+    time.sleep(0.3)  # the source has ended by now
+    connection.listener.answered(0, done())
+    assert next(stream).frame.frame_id == 0
+    assert connection.wait_sent(1)[0].frame_id == 49
+    connection.listener.answered(49, done())
+    rest = list(stream)
+    assert [result.reason for result in rest] == ["source_overrun"] * 48 + ["done"]
+    assert all(result.frame.jpeg is None for result in rest[:-1])  # pictures of the dropped are let go
+    assert stream.account.balanced
+
+
+def test_connects_again_and_ignores_what_an_old_connection_says() -> None:
+    transport = MemoryTransport(refuse=2)
+    config = StreamConfig(max_age_s=0, window=1, backoff_min_s=0.01, backoff_max_s=0.02)
+    stream = DetectionStream(NumberSource(2), transport, config)
+    first = wait_for_connection(transport, 3)
+    first.wait_sent(1)
+    first.listener.broken("gone")
+    first.listener.answered(0, done())
+    assert next(stream).reason == "disconnected"
+    second = wait_for_connection(transport, 4)
+    second.wait_sent(1)
+    first.listener.answered(1, Answer.errored("INTERNAL", "too late"))
+    second.listener.answered(1, done())
+    assert [result.reason for result in stream] == ["done"]
+    assert stream.account.balanced
+
+
+def test_a_frame_that_is_too_old_is_neither_encoded_nor_sent() -> None:
+    class Old(NumberSource):
+        def frames(self) -> Iterator[Frame]:
+            yield Frame(
+                "camera", 0, time.monotonic() - 1, time.time_ns(), image_bgr=np.zeros((8, 8, 3), np.uint8)
+            )
+
+    transport = MemoryTransport()
+    (result,) = DetectionStream(Old(None), transport, StreamConfig(max_age_s=0.5))
+    assert result.reason == "expired"
+    assert transport.connections[0].sent == []
+    assert result.stages_ms["encode"] < 5
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "expected a frame with a picture or an encoded file, got neither"),
+        (np.zeros((0, 0, 3), np.uint8), r"cannot encode uint8 \(0, 0, 3\) as JPEG"),
+        (np.zeros((4, 4, 7), np.uint8), r"cannot encode uint8 \(4, 4, 7\) as JPEG"),
+    ],
+)
+def test_a_picture_that_cannot_be_encoded_is_that_frames_error(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None, message: str
+) -> None:
+    class Bad(NumberSource):
+        def frames(self) -> Iterator[Frame]:
+            yield Frame("camera", 0, time.monotonic(), time.time_ns(), image_bgr=image)
+
+    (result,) = DetectionStream(Bad(None), MemoryTransport(), StreamConfig(max_age_s=0))
+    assert result.error is not None
+    assert re.search(message, result.error)
+
+
+def test_a_source_without_frames_ends_the_stream() -> None:
+    stream = DetectionStream(NumberSource(0), MemoryTransport())
+    assert list(stream) == []
+    assert list(stream) == []
+    assert stream.account.captured == 0
+
+
+def test_a_caller_who_never_reads_holds_the_source() -> None:
+    config = StreamConfig(max_age_s=0, drain_s=0.1)
+    stream = DetectionStream(NumberSource(None, live=True), MemoryTransport(), config)
+    time.sleep(0.3)
+    captured = stream.account.captured
+    time.sleep(0.1)
+    assert stream.account.captured == captured <= 1100
+    stream.close()
+    assert stream.account.balanced
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_age_s", -1), ("jpeg_quality", 0), ("jpeg_quality", 101), ("window", 0), ("connect_timeout_s", 0)],
+)
+def test_bad_settings_are_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected .* got {value}"):
+        StreamConfig(**{name: value})  # type: ignore[arg-type]
