@@ -28,7 +28,7 @@ from client.report import (
     status_table,
     sum_accounts,
 )  # fmt: skip
-from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink
+from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, NewestImage, QueuedSink, Sink
 from client.sources import ImageSource, OpenedSource, camera_ids, open_source, redact
 from client.stream import DetectionStream
 from client.tally import Tally
@@ -110,6 +110,8 @@ class _Run:
         account = sum_accounts(report.account for report in reports)
         tally = Tally.merged(report.tally for report in reports)
         failures = [f"{report.camera_id}: {report.error}" for report in reports if report.error]
+        silent = [report for report in reports if not report.error and not report.account.captured]
+        failures += [f"{report.camera_id}: no frame came from {report.source}" for report in silent]
         common = {report.error for report in reports}
         if len(common) == 1 and reports[0].error:  # one reason for all of them: say it once
             failures = [reports[0].error]
@@ -138,12 +140,18 @@ class _Run:
 
     def _sinks_of(self, source: OpenedSource) -> list[QueuedSink[Any]]:
         """The sinks that belong to one camera alone."""
-        if self._save_dir is None:
-            return []
-        if isinstance(source, ImageSource):
-            return [QueuedSink(AnnotatedImages(self._save_dir), IMAGE_QUEUE, wait=not source.live)]
-        video = AnnotatedVideo(self._save_dir / f"{source.camera_id}.mp4", source.fps, live=source.live)
-        return [QueuedSink(video, IMAGE_QUEUE, wait=not source.live)]
+        sinks: list[QueuedSink[Any]] = []
+        if self._config.newest:
+            picture = Path(self._config.newest) / f"{source.camera_id}.jpg"
+            sinks.append(QueuedSink(NewestImage(picture), IMAGE_QUEUE))
+        if self._save_dir is not None:
+            pictures: Sink[Any] = AnnotatedVideo(
+                self._save_dir / f"{source.camera_id}.mp4", source.fps, live=source.live
+            )
+            if isinstance(source, ImageSource):
+                pictures = AnnotatedImages(self._save_dir)
+            sinks.append(QueuedSink(pictures, IMAGE_QUEUE, wait=not source.live))
+        return sinks
 
     def _ended(self, started_s: float, stop: threading.Event) -> bool:
         """Wait a moment; whether the run is over."""
@@ -166,7 +174,7 @@ class _Run:
         reports, now = self._reports(), time.monotonic()
         if len(reports) > 1:
             return status_table(reports, now)
-        return Text(status_line(reports, now), no_wrap=True, overflow="ellipsis")
+        return Text(status_line(reports, now))
 
     def _reports(self) -> tuple[CameraReport, ...]:
         return tuple(

@@ -25,6 +25,7 @@ class DetectConfig:
     `duration_s`: seconds of streaming, from the first result; 0: until the sources end or a signal comes.
     `wait_s`: how long to try for a relay or server that is not there.
     `save`: annotated videos and images into `project`/`name` (a number is appended where that is taken).
+    `newest`: folder for the newest annotated frame of each camera, a file that is replaced each second.
     `jsonl`: file to append JSON Lines to; `-`: standard output.
 
     Raises:
@@ -47,6 +48,7 @@ class DetectConfig:
     duration_s: float = 0.0
     wait_s: float = 5.0
     save: bool = False
+    newest: str = ""
     jsonl: str = ""
     project: str = "runs/detect"
     name: str = "predict"
@@ -73,4 +75,5 @@ class DetectConfig:
             jpeg_quality=self.jpeg_quality,
             max_side_px=self.imgsz,
             connect_timeout_s=self.wait_s,
+            backoff_max_s=min(1.0, self.wait_s),  # so that giving up comes about when it should
         )

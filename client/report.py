@@ -116,7 +116,7 @@ def status_line(cameras: Sequence[CameraReport], now: float) -> str:
     else:
         who = "cameras: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     parts = [
-        who, f"{fps:.1f} fps", f"age p50 {_ms(p50_s)} p99 {_ms(p99_s)}", _outcomes(total),
+        who, f"{fps:.1f} fps", "" if math.isnan(p50_s) else f"age p50 {_ms(p50_s)} p99 {_ms(p99_s)}", _outcomes(total),
         f"{_per_frame(tally)} objects/frame", versions_text(tally.versions),
     ]  # fmt: skip
     if tally.errors:

@@ -110,7 +110,7 @@ class LiveSource:
 
 def url_source(url: str, camera_id: str, options: SourceOptions) -> LiveSource:
     """A network camera (rtsp, http, rtmp, ...)."""
-    hint = f"no video within {options.open_timeout_s:g} s; check its address and password"
+    hint = "no answer or no video there; check its address and password"
     return LiveSource(camera_id, redact(url), lambda: open_url(url, options), options, hint)
 
 
