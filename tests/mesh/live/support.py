@@ -213,6 +213,46 @@ def running(
         yield mesh
 
 
+@dataclass
+class Camera:
+    """Opens Detect streams at the gateway, over TLS, with a token."""
+
+    mesh: Mesh
+    token: str | None = None
+    ca: str | None = None
+    key: str | None = None
+    chain: str | None = None
+
+    def __enter__(self) -> Self:
+        gateway = self.mesh.topology.gateway
+        assert gateway is not None
+        parts = [self.ca or self.mesh.ca_file.read_text(), self.key, self.chain]
+        credentials = grpc.ssl_channel_credentials(*[part.encode() if part else None for part in parts])
+        self._channel = grpc.secure_channel(str(gateway.listen[443]), credentials)
+        self._detect = self._channel.stream_stream(DETECT)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._channel.close()
+
+    def stream(
+        self, frames: Sequence[bytes] = (b"frame",), metadata: Metadata = ()
+    ) -> tuple[list[bytes], Any]:
+        """One stream from start to end: what came back, and its status code."""
+        headers = [
+            *metadata,
+            *([("authorization", f"Bearer {self.token}")] if self.token is not None else []),
+        ]
+        call = self._detect(iter(frames), timeout=10, metadata=headers)
+        try:
+            return list(call), call.code()
+        except grpc.RpcError:
+            return [], call.code()
+
+    def code(self, metadata: Metadata = ()) -> Any:
+        return self.stream(metadata=metadata)[1]
+
+
 def wait_for(check: Callable[[], bool], timeout_s: float = 10.0) -> float:
     """Seconds until `check()` is true; an assertion where it never is."""
     started = time.monotonic()
