@@ -31,7 +31,7 @@ START_FAILED = 255  # TF Serving's main returns -1
 
 
 def run(argv: Sequence[str]) -> int:
-    """See `serving.main`."""
+    """See `serving.main`; once TensorFlow is loaded, the process ends here."""
     try:
         options = flags.parse(argv)
     except flags.UsageError as error:
@@ -57,10 +57,21 @@ def run(argv: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         check(options)
-        return serve(options, stop)
     except ServingError as error:
-        print(f"Failed to start server. Error: {error}", flush=True)
-        return START_FAILED
+        return _failed(error)
+    try:
+        code = serve(options, stop)
+    except ServingError as error:
+        code = _failed(error)
+    # Python's own way out stops gRPC's and TensorFlow's threads inside C++ frames, which aborts (exit code 134).
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _failed(error: ServingError) -> int:
+    print(f"Failed to start server. Error: {error}", flush=True)
+    return START_FAILED
 
 
 def _become_real_server(argv: Sequence[str]) -> None:

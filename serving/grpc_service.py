@@ -22,7 +22,9 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_service_pb2,
     predict_pb2,
+    prediction_service_pb2,
 )
 
 from serving import info
@@ -34,8 +36,9 @@ from serving.predict import Predictor
 log = logging.getLogger(__name__)
 
 INT32_MAX = (1 << 31) - 1
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
+# From the descriptors, which reflection needs loaded.
+PREDICTION_SERVICE = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 Behaviour = Callable[[bytes, Any], Any]
 

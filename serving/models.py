@@ -95,6 +95,7 @@ class ModelManager:
         self._configuring = threading.Lock()
         self._retired: list[Model] = []  # unloaded; freed outside the lock, as that takes time
         self._models: dict[str, Served] = {}
+        self._poll_error = ""
         self._loaders = ThreadPoolExecutor(max(1, options.threads), "load")
         self._poller = threading.Thread(target=self._poll, name="poll", daemon=True)
 
@@ -182,8 +183,13 @@ class ModelManager:
         try:
             found = {name: aspired_versions(config) if config else {} for name, config in configs.items()}
         except ServingError as error:
-            log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error.message)
+            if error.message != self._poll_error:  # said once, not every second
+                log.error(
+                    "FileSystemStoragePathSource encountered a filesystem access error: %s", error.message
+                )
+            self._poll_error = error.message
             return
+        self._poll_error = ""
         with self._lock:
             for name, versions in found.items():
                 if self._models[name].config is configs[name]:

@@ -234,6 +234,8 @@ def _flatten(value: Any, level: int, shape: list[int], dtype: int, out: list[Any
 def _all_fit(values: list[Any], dtype: int) -> bool:
     """True when a list of numbers surely fits the dtype: the quick way for long lists."""
     numpy, types = _NUMPY.get(dtype), set(map(type, values))
+    if not values:
+        return True
     if numpy in (np.float32, np.float64) and types <= {int, float}:
         low, high = float(min(values)), float(max(values))
         if int in types:

@@ -16,13 +16,10 @@ holds for the process. It must be in the environment before TensorFlow is import
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -34,11 +31,10 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model import loader_impl
 
 from serving.errors import Code, ServingError, invalid
+from serving.lanes import CPUS, Lane, Lanes
 from serving.stateful import keeps_state
 
-CPUS = len(os.sched_getaffinity(0))
 MAX_FETCH_SETS = 16  # per signature; TensorFlow compiles and keeps one graph per set of outputs asked for
-Lane = Literal["wide", "narrow"]
 
 
 @dataclass(frozen=True)
@@ -47,53 +43,6 @@ class Parallelism:
 
     intra_op: int = 0
     inter_op: int = 0
-
-
-class Lanes:
-    """Chooses wide or narrow for each call; at most `cores` calls run at once, in order of arrival."""
-
-    def __init__(self, cores: int = CPUS) -> None:
-        self._cores = cores
-        self._lock = threading.Lock()
-        self._running = 0
-        self._waiting: deque[threading.Event] = deque()
-
-    @contextmanager
-    def enter(self, deadline: float | None) -> Iterator[Lane]:
-        """Wait for a turn until `deadline` (time.monotonic() seconds) and yield the lane to run on."""
-        with self._lock:
-            lane: Lane = "wide" if self._running == 0 and not self._waiting else "narrow"
-            turn = None
-            if self._running >= self._cores or self._waiting:
-                turn = threading.Event()
-                self._waiting.append(turn)
-            else:
-                self._running += 1
-        if turn is not None:
-            self._wait(turn, deadline)
-        try:
-            yield lane
-        finally:
-            self._leave()
-
-    def _wait(self, turn: threading.Event, deadline: float | None) -> None:
-        """Return when `turn` is set; raises ServingError when the deadline passes first."""
-        if turn.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
-            return
-        with self._lock:
-            if turn not in self._waiting:
-                return  # it was granted while we gave up: take it
-            self._waiting.remove(turn)
-        raise ServingError(
-            Code.DEADLINE_EXCEEDED, "Deadline passed while the request waited for a free core."
-        )
-
-    def _leave(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()  # hands over our place: _running stays
-            else:
-                self._running -= 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +63,7 @@ class Model:
         self._sessions = sessions
         self._lanes = Lanes() if len(sessions) > 1 else None
         self._endpoints: dict[str, Endpoint] = {}
-        self._fetch_sets: OrderedDict[tuple[str, frozenset[str]], None] = OrderedDict()
+        self._fetch_sets: set[tuple[str, frozenset[str]]] = set()
 
     @property
     def signatures(self) -> Mapping[str, Any]:
@@ -212,7 +161,7 @@ class Model:
         if key not in self._fetch_sets:
             if len(self._fetch_sets) >= MAX_FETCH_SETS:
                 return list(endpoint.outputs)
-            self._fetch_sets[key] = None
+            self._fetch_sets.add(key)
         return sorted(wanted)
 
 
@@ -248,16 +197,17 @@ def load(path: str, tags: Sequence[str] = ("serve",), parallelism: Parallelism |
 
     Raises ServingError: NOT_FOUND for a missing file or tag, else TensorFlow's code and text.
     """
-    try:
-        loader = loader_impl.SavedModelLoader(path)
-    except OSError:
+    files = [os.path.join(path, name) for name in ("saved_model.pb", "saved_model.pbtxt")]
+    if not any(map(os.path.exists, files)):
         text = (
             f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that "
         )
         text += "the directory exists and that you have the right permissions for accessing it."
-        raise ServingError(Code.NOT_FOUND, text) from None
-    except Exception as error:  # a parser's error: the file is no protobuf
-        raise ServingError(Code.DATA_LOSS, f"Can't parse saved_model.pb in {path}: {error}") from None
+        raise ServingError(Code.NOT_FOUND, text)
+    try:
+        loader = loader_impl.SavedModelLoader(path)
+    except Exception:  # the parser's errors are of many kinds
+        raise ServingError(Code.DATA_LOSS, f"Can't parse {files[0]} as binary proto") from None
     if not any(set(graph.meta_info_def.tags) == set(tags) for graph in loader.saved_model.meta_graphs):
         text = (
             f"Could not find meta graph def matching supplied tags: {_tags_text(tags)}. To inspect available "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from tensorflow.python.framework import op_def_registry
 
 # fmt: off
 # Stateful ops (by TensorFlow's registry) that a call may use without changing the model. Restoring variables
@@ -27,11 +30,12 @@ def keeps_state(meta_graph: Any) -> bool:
     """
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
-    stateful = {op.name for op in meta_graph.meta_info_def.stripped_op_list.op if op.is_stateful}
-    known = {op.name for op in meta_graph.meta_info_def.stripped_op_list.op} | set(functions)
 
     def changes(op: str) -> bool:
-        return op not in _HARMLESS and (op in stateful or op not in known)
+        if op in _HARMLESS or op in functions:
+            return False
+        registered = op_def_registry.get(op)
+        return registered is None or bool(registered.is_stateful)
 
     start = [
         info.name
@@ -53,7 +57,7 @@ def keeps_state(meta_graph: Any) -> bool:
     return _functions_change(called, functions, changes)
 
 
-def _functions_change(called: set[str], functions: dict[str, Any], changes: Any) -> bool:
+def _functions_change(called: set[str], functions: Mapping[str, Any], changes: Callable[[str], bool]) -> bool:
     """Whether any op in these functions, or those they call, changes state."""
     todo, seen = list(called), set()
     while todo:

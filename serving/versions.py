@@ -11,12 +11,12 @@ from serving.errors import invalid
 
 log = logging.getLogger(__name__)
 
-_VERSION = re.compile(r"\s*[+-]?\d+\s*")
+_VERSION = re.compile(r"[+-]?\d{1,40}")
 
 
 def version_number(name: str) -> int | None:
     """A folder's name as a version (`00000123` is 123), or None when it is not an int64."""
-    if _VERSION.fullmatch(name, 0, 64) is None:
+    if _VERSION.fullmatch(name) is None:
         return None
     number = int(name)
     return number if -(1 << 63) <= number < 1 << 63 else None

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from serving import app, flags
+from serving.errors import ServingError
+
+
+def test_defaults_are_tf_servings() -> None:
+    options = flags.parse([])
+    assert options.number("port") == 8500
+    assert options.number("rest_api_port") == 0
+    assert options.text("model_name") == "default"
+    assert options.number("grpc_max_threads") == 4 * flags.CPUS
+    assert options.on("enable_model_warmup")
+    assert not options.given
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--enable_batching", True),
+        ("--enable_batching=true", True),
+        ("--enable_batching=false", False),
+    ],
+)
+def test_bools(argument: str, expected: bool) -> None:
+    assert flags.parse([argument]).on("enable_batching") is expected
+
+
+def test_the_last_one_wins() -> None:
+    assert flags.parse(["--port=1", "--port=2"]).number("port") == 2
+
+
+@pytest.mark.parametrize("argument", ["--nonsense=1", "positional", "--port", "-port=1", "--"])
+def test_unknown_arguments_are_kept_apart(argument: str) -> None:
+    options = flags.parse([argument, "--port=7"])
+    assert options.unknown == (argument,)
+    assert options.number("port") == 7
+
+
+@pytest.mark.parametrize("argument", ["--port=x", "--port=", "--port=1_0", "--enable_batching=yes", "--help"])
+def test_what_does_not_parse_is_a_usage_error(argument: str) -> None:
+    with pytest.raises(flags.UsageError):
+        flags.parse([argument])
+
+
+def test_usage_names_every_flag_and_what_has_no_effect() -> None:
+    text = flags.usage("x")
+    assert all(f"--{flag.name}=" in text for flag in flags.FLAGS)
+    assert '--ssl_config_file=""' in text
+    assert "(not supported here)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Both server_options.model_base_path and server_options.model_config_file are empty!"),
+        (
+            ["--batching_parameters_file=f"],
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
+        ),
+        (
+            ["--model_base_path=/x", "--enable_batching"],
+            "--enable_batching is not supported by this server yet",
+        ),
+        (
+            ["--model_base_path=/x", "--ssl_config_file=f"],
+            "--ssl_config_file is not supported by this server yet",
+        ),
+        (["--model_base_path=/x", "--grpc_max_threads=0"], "--grpc_max_threads=0: expected at least 1"),
+        (["--model_base_path=/x", "--port=70000"], "--port=70000 is not a port"),
+        (["--model_base_path=/x", "--host=no.such.host.invalid"], "is not an address"),
+    ],
+)
+def test_flags_that_cannot_work(arguments: list[str], message: str) -> None:
+    with pytest.raises(ServingError, match=None) as caught:
+        app.check(flags.parse(arguments))
+    assert message in caught.value.message
+
+
+def test_a_flag_without_effect_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    app.check(flags.parse(["--model_base_path=/x", "--port=0", "--flush_filesystem_caches=false"]))
+    assert "--flush_filesystem_caches has no effect here" in caplog.text

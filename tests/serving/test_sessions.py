@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving import sessions
+from serving.errors import Code, ServingError
+from serving.lanes import CPUS
+from serving.sessions import MAX_FETCH_SETS, Parallelism
+
+
+def test_load_and_run_in_process(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "affine" / "1"))
+    results = model.run("serving_default", {"x": np.array([2.0], np.float32)})
+    assert results["y"].tolist() == [3.0]
+    assert "serving_default" in model.signatures
+
+
+@pytest.mark.skipif(CPUS < 2, reason="one core has one lane")
+def test_calls_together_run_narrow_and_right(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "strings" / "1"))
+    model.run("slow", {"seconds": np.array(0.0)})
+    assert model.runs == {"wide": 1, "narrow": 0}
+    threads = [
+        threading.Thread(target=model.run, args=("slow", {"seconds": np.array(0.2)})) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(model.runs.values()) == 5
+    assert model.runs["narrow"] >= 2
+
+
+def test_the_operators_threads_and_state_mean_one_session(model_dir: Path) -> None:
+    assert set(sessions.load(str(model_dir / "affine" / "1"), parallelism=Parallelism(2, 2)).runs) == {"wide"}
+    assert set(sessions.load(str(model_dir / "counter" / "1")).runs) == {"wide"}
+
+
+def test_string_scalars_keep_zeros_at_the_end(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "strings" / "1"))
+    scalar: Any = np.empty((), object)
+    scalar[()] = b"a\0\0"
+    assert model.run("serving_default", {"s": scalar})["s"][()] == b"a\0\0"
+
+
+def test_outputs_are_those_asked_for_and_graphs_are_bounded(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "tf1" / "00000123"))
+    feed = {"a": np.ones((1, 2), np.float32), "b": np.ones((1, 2), np.float32)}
+    assert list(model.run("add", feed, ["scalar", "rows"])) == ["scalar", "rows"]
+    model._fetch_sets.update(("other", frozenset({str(i)})) for i in range(MAX_FETCH_SETS))
+    assert list(model.run("add", feed, ["sum"])) == ["sum"]
+    assert len(model._fetch_sets) == MAX_FETCH_SETS + 1
+
+
+def test_an_expired_call_is_not_run(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "affine" / "1"))
+    with pytest.raises(ServingError) as caught:
+        model.run("serving_default", {"x": np.array([2.0], np.float32)}, timeout_s=0)
+    assert caught.value.code == Code.DEADLINE_EXCEEDED
+    assert sum(model.runs.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "text"),
+    [
+        (None, Code.NOT_FOUND, "Could not find SavedModel .pb or .pbtxt at supplied export directory path"),
+        (b"\xff\xff", Code.DATA_LOSS, "as binary proto"),
+        (b"", Code.NOT_FOUND, "Could not find meta graph def matching supplied tags: { serve }."),
+    ],
+)
+def test_folders_that_are_no_model(tmp_path: Path, content: bytes | None, code: Code, text: str) -> None:
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(tmp_path))
+    assert caught.value.code == code
+    assert text in caught.value.message
+
+
+def test_a_tag_that_the_model_lacks(model_dir: Path) -> None:
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(model_dir / "affine" / "1"), ["serve", "tpu"])
+    assert "supplied tags: { serve tpu }" in caught.value.message
+
+
+def test_truncated_variables_are_an_error(model_dir: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "1"
+    shutil.copytree(model_dir / "affine" / "1", folder)
+    next(folder.glob("variables/variables.data*")).write_bytes(b"")
+    with pytest.raises(ServingError):
+        sessions.load(str(folder))
