@@ -168,6 +168,9 @@ def _patch_bodies(entry: Map, at: Position, folder: Path, loaded: Loaded) -> lis
 def _own_target(body: Map) -> Map:
     resource = Resource(body)
     target = Map(body.at)
+    group, _, version = resource.api_version.rpartition("/")
+    target.put("group", re.escape(group), body.at)  # a Gateway of Istio's is not the Gateway API's
+    target.put("version", re.escape(version), body.at)
     target.put("kind", re.escape(resource.kind), body.at)
     target.put("name", re.escape(resource.name), body.at)
     return target
