@@ -9,13 +9,31 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mesh.check import filters, policies, references, report, resilience, routing, schema, security
+from mesh.check import (
+    filters,
+    gateway_api,
+    policies,
+    references,
+    report,
+    resilience,
+    routing,
+    schema,
+    security,
+)
 from mesh.check.findings import Finding, Severity
 from mesh.check.inputs import Inputs, UsageError, gather
 from mesh.check.world import World
 from mesh.resources import Resource
 
-CHECKS = (references.check, routing.check, policies.check, resilience.check, security.check, filters.check)
+CHECKS = (
+    references.check,
+    routing.check,
+    policies.check,
+    resilience.check,
+    security.check,
+    filters.check,
+    gateway_api.check,
+)
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,7 @@ CATALOGUE: dict[str, tuple[str, str, str, str]] = {
     "SL-M511": (
         "warning",
         "plaintext at the gateway",
-        "Pictures and tokens cross the network readable.",
+        "What callers send, tokens too, crosses the network readable.",
         "Serve HTTPS, or set tls.httpsRedirect: true on the HTTP server.",
     ),
     # EnvoyFilter
@@ -336,9 +336,9 @@ CATALOGUE: dict[str, tuple[str, str, str, str]] = {
         "Set both to 100 HUNDRED.",
     ),
     "SL-M604": (
-        "warning",
+        "note",
         "a rate limit that tells gRPC clients to retry",
-        "Refused calls come back as UNAVAILABLE, which clients retry at once.",
+        "gRPC callers see UNAVAILABLE, which they retry at once; HTTP callers see 429 all the same.",
         "Set rate_limited_as_resource_exhausted: true.",
     ),
     "SL-M605": (

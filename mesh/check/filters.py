@@ -10,7 +10,7 @@ from mesh.check.nodes import at, child, has, maps, number, text, texts, walk
 from mesh.check.world import World, full_host, host_fits, selector
 from mesh.resources import Map, Resource
 
-RELATIVE = ("INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE")
+RELATIVE = ("INSERT_BEFORE", "INSERT_AFTER", "REPLACE")
 ROUTES = ("ROUTE_CONFIGURATION", "HTTP_ROUTE")
 REPLACEABLE = ("HTTP_FILTER", "NETWORK_FILTER", "LISTENER_FILTER", "FILTER_CHAIN")
 LIMITER = "extensions.filters.http.local_ratelimit.v3.LocalRateLimit"

@@ -75,11 +75,11 @@ def _destination(node: Map, owner: Resource, world: World) -> Iterator[Finding]:
 
 
 def _unknown_host(node: Map, host: str, world: World) -> Iterator[Finding]:
-    if message := _unknown(host, world):
+    if message := unknown_host(host, world):
         yield finding("SL-M101", at(node, "host"), message)
 
 
-def _unknown(host: str, world: World) -> str | None:
+def unknown_host(host: str, world: World) -> str | None:
     """What to say of a host that no Service has; None where the files can't tell."""
     parts = host.split(".")
     namespace = parts[1] if len(parts) > 1 and is_internal(host) else ""
@@ -102,8 +102,14 @@ def _port(node: Map, service: Service) -> Iterator[Finding]:
         yield finding(
             "SL-M103", at(node, "host"), f"{service.host} has the ports {have}; this destination names none"
         )
-    elif wanted is not None and service.ports and service.port(wanted) is None:
-        where = at(child(node, "port"), "number")
+    elif wanted is not None:
+        yield from port_findings(service, wanted, at(child(node, "port"), "number"))
+
+
+def port_findings(service: Service, wanted: float, where: Position) -> Iterator[Finding]:
+    """Whether a Service has a port."""
+    if service.ports and service.port(wanted) is None:
+        have = ", ".join(str(p.number) for p in service.ports)
         yield finding("SL-M103", where, f"{service.host} has no port {wanted:g}, but {have}")
 
 
@@ -146,7 +152,7 @@ def _serves(pattern: str, host: str, namespace: str, gateway_namespace: str) -> 
 def _destination_rule(rule: Resource, world: World) -> Iterator[Finding]:
     host = full_host(text(rule.spec, "host"), rule.namespace)
     service = world.service(host)
-    if service is None and "*" not in host and (message := _unknown(host, world)):
+    if service is None and "*" not in host and (message := unknown_host(host, world)):
         yield finding("SL-M101", at(rule.spec, "host"), message)
     for subset in maps(rule.spec, "subsets"):
         name, wanted = text(subset, "name"), labels(subset, "labels")

@@ -148,6 +148,8 @@ def _claim(
 
 
 def _servers(gateway: Resource) -> Iterator[Finding]:
+    # What reaches an egress gateway comes from sidecars, over mTLS.
+    outside = not any("egress" in value for value in labels(gateway.spec, "selector").values())
     for server in maps(gateway.spec, "servers"):
         protocol, tls = text(server, "port", "protocol").upper(), child(server, "tls")
         mode = text(tls, "mode")
@@ -159,7 +161,7 @@ def _servers(gateway: Resource) -> Iterator[Finding]:
                 yield finding(
                     "SL-M509", at(server, "tls"), f"{gateway}: tls.mode {mode or 'SIMPLE'}, no credentialName"
                 )
-        if protocol in ("HTTP", "HTTP2", "GRPC") and tls.get("httpsRedirect") is not True:
+        if outside and protocol in ("HTTP", "HTTP2", "GRPC") and tls.get("httpsRedirect") is not True:
             yield finding(
                 "SL-M511",
                 server.at,

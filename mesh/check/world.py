@@ -93,8 +93,12 @@ class World:
         return 1 if found is None else int(found)
 
     def namespace_known(self, namespace: str) -> bool:
-        """Whether the namespace's Services are among the files, so that a missing one means something."""
-        return any(s.namespace == namespace and s.resource.kind == "Service" for s in self.services)
+        """Whether the namespace's Services and workloads are among the files, so that a missing one means something.
+
+        A Service alone tells little: mesh configuration often brings one of its own.
+        """
+        services = any(s.namespace == namespace and s.resource.kind == "Service" for s in self.services)
+        return services and self.pods_known(namespace)
 
     def pods_known(self, namespace: str) -> bool:
         return any(p.namespace == namespace for p in self.pods)
