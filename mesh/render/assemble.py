@@ -11,7 +11,7 @@ from mesh.render.fields import Report
 from mesh.render.ingress import ingress
 from mesh.render.listeners import inbound, outbound
 from mesh.render.mesh_config import MeshDefaults
-from mesh.render.tls import PLACEHOLDER
+from mesh.render.tls import LOGS, PLACEHOLDER
 from mesh.render.topology import Topology
 from mesh.resources import MeshError, Resource
 
@@ -29,18 +29,19 @@ CLUSTER_KINDS = {  # of Istio's API groups; kinds of other groups are none of th
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Envoy's configuration. Paths in it start with PLACEHOLDER until `placed` puts the real folder there."""
+    """Envoy's configuration. Paths in it start with placeholders until `placed` puts the real folders there."""
 
     listeners: list[Json]
     clusters: list[Json]
     routes: list[Json]
     report: Report
 
-    def placed(self, folder: str) -> Rendered:
-        """The same with the folder where its files are."""
+    def placed(self, folder: str, logs: str) -> Rendered:
+        """The same with the folders where its files and its access logs are."""
 
         def place(value: Any) -> Any:
-            return json.loads(json.dumps(value).replace(PLACEHOLDER, json.dumps(folder)[1:-1]))
+            text = json.dumps(value).replace(PLACEHOLDER, json.dumps(folder)[1:-1])
+            return json.loads(text.replace(LOGS, json.dumps(logs)[1:-1]))
 
         return Rendered(place(self.listeners), place(self.clusters), place(self.routes), self.report)
 

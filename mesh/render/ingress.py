@@ -14,7 +14,7 @@ from mesh.render.matching import Scope, qualified
 from mesh.render.rbac import rbac_filters
 from mesh.render.routes import gateways_of, hosts_of, routes
 from mesh.render.telemetry import access_log
-from mesh.render.tls import PLACEHOLDER, gateway_tls
+from mesh.render.tls import LOGS, gateway_tls
 from mesh.render.topology import GatewayPod
 from mesh.resources import MeshError, Resource
 
@@ -54,7 +54,7 @@ def ingress(ctx: Context, pod: GatewayPod) -> tuple[list[Json], list[Json], list
         for server in _servers(ctx, resource, pod):
             by_port.setdefault(server.port, []).append(server)
     listeners = []
-    logs = access_log(ctx, pod.labels, pod.namespace, f"{PLACEHOLDER}/access-ingress.log", server=True)
+    logs = access_log(ctx, pod.labels, pod.namespace, f"{LOGS}/access-ingress.log", server=True)
     for port, servers in by_port.items():
         chains = []
         for server in _joined(servers):

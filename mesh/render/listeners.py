@@ -13,7 +13,7 @@ from mesh.render.rbac import rbac_filters
 from mesh.render.routes import default_route, gateways_of, hosts_of, routes
 from mesh.render.sidecar import visible_services
 from mesh.render.telemetry import access_log
-from mesh.render.tls import PLACEHOLDER, inbound_tls, path_source
+from mesh.render.tls import LOGS, PLACEHOLDER, inbound_tls, path_source
 from mesh.render.topology import Address, Service, Workload
 from mesh.resources import MeshError, Resource
 
@@ -85,9 +85,7 @@ def outbound(ctx: Context, workload: Workload) -> tuple[list[Json], list[Json], 
     proxy = Proxy("SIDECAR_OUTBOUND", workload.labels, workload.namespace)
     caller = Caller(workload.identity, workload.namespace, workload.labels)
     services = visible_services(ctx, workload)
-    logs = access_log(
-        ctx, workload.labels, workload.namespace, f"{PLACEHOLDER}/access-outbound.log", server=False
-    )
+    logs = access_log(ctx, workload.labels, workload.namespace, f"{LOGS}/access-outbound.log", server=False)
     listeners = []
     for port, address in workload.outbound.items():
         here = [service for service in services if port in service.ports]
@@ -150,7 +148,7 @@ def inbound(ctx: Context, workload: Workload) -> tuple[list[Json], list[Json]]:
     """Listeners and clusters of a server's sidecar. One Envoy holds many, so names end in the workload's."""
     proxy = Proxy("SIDECAR_INBOUND", workload.labels, workload.namespace)
     service = next(s for s in ctx.topology.services if workload in ctx.topology.of(s))
-    log = f"{PLACEHOLDER}/access-{workload.name}.log"
+    log = f"{LOGS}/access-{workload.name}.log"
     logs = access_log(ctx, workload.labels, workload.namespace, log, server=True)
     listeners = []
     for port, app in workload.app.items():

@@ -10,6 +10,7 @@ from mesh.render.context import Json
 
 ROOT = "ROOTCA"
 PLACEHOLDER = "@CONFIG@"  # stands for the folder of the configuration files until it is known
+LOGS = "@LOGS@"  # the same for the folder of access logs
 
 
 def secret_file(name: str) -> str:

@@ -47,6 +47,7 @@ class MeshConfig:
     state: Path = field(default_factory=default_state)
     concurrency: int = 1
     watch: bool = True
+    logs: Path | None = None  # folder of access logs and Envoy's own; None: they go when the mesh ends
     log: Callable[[str], None] = print
     authority: Authority | None = None  # of the workloads' identities; a new one for each run unless given
 
@@ -98,7 +99,9 @@ class Mesh:
         check_free(self.topology)
         self._folder = Path(tempfile.mkdtemp(prefix="sightline-mesh-"))
         self._files = ConfigFolder(self._folder)
-        self._placed = rendered.placed(str(self._folder))
+        self._logs = self.config.logs or self._folder
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._placed = rendered.placed(str(self._folder), str(self._logs.resolve()))
         self._write_secrets(hosts)
         self._files.write("cds", self._placed.clusters)
         for route in self._placed.routes:
@@ -106,9 +109,9 @@ class Mesh:
         version, _ = self._files.write("lds", self._placed.listeners)
         bootstrap = self._files.write_bootstrap("sightline-mesh")
         self.envoy = Envoy(
-            bootstrap, self._folder / ADMIN_SOCKET, self._folder / "envoy.log", self.config.concurrency
+            bootstrap, self._folder / ADMIN_SOCKET, self._logs / "envoy.log", self.config.concurrency
         )
-        wait_until(lambda: self._ready(version), timeout_s, f"Envoy did not get ready ({self._folder.name})")
+        wait_until(lambda: self._ready(version), timeout_s, "Envoy did not get ready")
         if self.config.watch:
             self._watcher = threading.Thread(
                 target=self._watch, args=(loaded, _times(loaded.files)), name="mesh-watch", daemon=True
@@ -177,7 +180,7 @@ class Mesh:
 
     def _swap(self, rendered: Rendered, hosts: list[str]) -> None:
         assert self.envoy is not None
-        placed, before = rendered.placed(str(self.folder)), self._placed
+        placed, before = rendered.placed(str(self.folder), str(self._logs.resolve())), self._placed
         if placed.secrets - before.secrets or hosts != self._hosts:
             self._placed = placed
             self._write_secrets(hosts)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +16,11 @@ import grpc
 import yaml
 
 from client.wire import tfserving_pb2
-from mesh.render.topology import Address, GatewayPod, Service, Topology, Workload
+from mesh.render.topology import Address, Topology
 from mesh.run import Mesh, MeshConfig
+from mesh.stack import stack_topology
 
 ISTIO = Path(__file__).parents[3] / "istio"
-NAMESPACE = "object-detection"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 DETECT = "/sightline.v1.Relay/Detect"
 Metadata = Sequence[tuple[str, str]]
@@ -90,49 +90,16 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._methods.get(details.method)
 
 
-def free(ports: Sequence[int]) -> dict[int, Address]:
-    return {port: Address("127.0.0.1", 0) for port in ports}
-
-
 def topology(
     versions: Mapping[str, Sequence[FakeServer]],
     relay: FakeServer | None = None,
     account: str = "object-detection-client",
 ) -> Topology:
     """v1, v2, ... with their servers; the caller's sidecar; the gateway and a relay where one is given."""
-    services = (
-        Service("tf-serving", NAMESPACE, {8500: "grpc", 8501: "http"}),
-        Service("object-detection-client", NAMESPACE, {8600: "grpc"}),
-    )
-    workloads = [
-        Workload(
-            name=f"tf-serving-{version}-{index}",
-            service="tf-serving",
-            namespace=NAMESPACE,
-            service_account="tf-serving",
-            labels={"app": "tf-serving", "version": version},
-            app={8500: server.address},
-            inbound=free([8500]),
-        )
-        for version, servers in versions.items()
-        for index, server in enumerate(servers)
-    ]
-    workloads.append(
-        Workload(
-            name="relay",
-            service="object-detection-client",
-            namespace=NAMESPACE,
-            service_account=account,
-            labels={"app": "object-detection-client"},
-            app={8600: relay.address} if relay else {},
-            inbound=free([8600]) if relay else {},
-            outbound=free([8500]),
-        )
-    )
-    gateway = None
-    if relay:
-        gateway = GatewayPod("gateway", "istio-ingress", "istio-ingress", {"istio": "ingress"}, free([443]))
-    return Topology(services, tuple(workloads), gateway)
+    servers = {version: [one.address for one in servers] for version, servers in versions.items()}
+    made = stack_topology(servers, relay.address if relay else None)
+    workloads = [replace(w, service_account=account) if w.outbound else w for w in made.workloads]
+    return replace(made, workloads=tuple(workloads))
 
 
 def outbound(mesh: Mesh) -> str:
