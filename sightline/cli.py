@@ -1,0 +1,74 @@
+"""The command line: what each command is called, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from sightline.commands import bench, model, relay, stream
+
+# The extra that brings a package which a command may miss.
+EXTRAS = {
+    "tensorflow": "serving",
+    "tensorflow_serving": "serving",
+    "uvicorn": "serving",
+    "torch": "export",
+    "ultralytics": "export",
+    "pycocotools": "export",
+    "onnxruntime": "bench",
+    "openvino": "bench",
+    "onnx": "bench",
+}
+
+app = typer.Typer(
+    name="sightline",
+    help="Real-time object detection serving: export YOLOv8, serve it, stream cameras through it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def serve() -> None:
+    """Serve SavedModels with TF Serving's protocol and flags (sightline serve --help lists them)."""
+    # Only for the list of commands: `main` hands the flags over in TF Serving's own syntax.
+
+
+for command in (model.export, model.verify, relay.relay, stream.detect, stream.up):
+    app.command()(command)
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Run the command of sys.argv. Expected errors are one line on standard error; exit status 1, for usage 2."""
+    # What stops a container stops a command as Ctrl-C does; commands that drain install handlers of their own.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if sys.argv[1:2] == ["serve"]:
+            from serving import main as serve_main
+
+            sys.exit(serve_main(sys.argv[2:]))
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _fail(f"{package} is not installed: pip install 'sightline[{EXTRAS[package]}]'")
+    except (ValueError, OSError, RuntimeError) as error:
+        _fail(str(error) or type(error).__name__)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"sightline: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""The commands: functions whose parameters are options. They parse and call, no more."""
