@@ -1,0 +1,61 @@
+# Sightline's own commands for people and for CI. `make` lists them.
+#
+# Python 3.11 or newer is all that must be there. Packages go into .venv, versions from constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DURATION ?= 0
+SOURCE ?= synthetic
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types tests protos lock bench-engine bench-stack clean
+
+help: ## List the commands.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+run: $(VENV)/run.stamp ## Export a model, start the stack, stream SOURCE (synthetic) for DURATION s (0: until Ctrl-C).
+	@exec $(BIN)/sightline up $(SOURCE) --duration $(DURATION) $(ARGS)
+
+test: lint types tests ## All checks: style, types, tests.
+
+lint: $(VENV)/test.stamp ## Style.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/test.stamp ## Types.
+	$(BIN)/mypy
+
+tests: $(VENV)/test.stamp ## Tests.
+	$(BIN)/pytest $(ARGS)
+
+bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVINO (about 4 minutes).
+	@$(BIN)/sightline bench engine $(ARGS)
+
+bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
+	@$(BIN)/sightline bench stack $(ARGS)
+
+protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. client/wire/relay.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. client/wire/tfserving.proto
+
+lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
+	(echo "# What is installed and tested together; made by \`make lock\`."; \
+	  $(BIN)/pip freeze --exclude-editable | sed "s/+cpu//") > constraints.txt
+
+clean: ## Remove what was built; not .venv.
+	rm -rf build dist runs .pytest_cache .mypy_cache .ruff_cache
+
+# One environment; a stamp for each set of extras that is installed in it.
+$(VENV)/run.stamp: EXTRAS = export,serving,mesh
+$(VENV)/test.stamp: EXTRAS = export,serving,mesh,dev
+$(VENV)/bench.stamp: EXTRAS = export,serving,bench
+$(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing sightline[$(EXTRAS)] into $(VENV) (first time: some minutes) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sightline needs Python 3.11 or newer, $(PYTHON) is %d.%d: make PYTHON=..." % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV)
