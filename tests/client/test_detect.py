@@ -1,0 +1,400 @@
+"""Whole runs: sources through a relay to a model server that answers by rote, into sinks."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from client.choose import Choice
+from client.detect import run
+from client.detect_config import DetectConfig
+from client.errors import SinkError
+from client.report import (
+    CameraReport,
+    Summary,
+    outcome_text,
+    printable,
+    status_line,
+    status_table,
+    versions_text,
+)
+from client.tally import MAX_KINDS, AgeHistogram, Tally
+from client.types import Account
+from tests.client.fakes import FakeModelServer, RelayThread, response_of
+from tests.client.media import jpeg, picture, write_video
+from tests.client.results import NOTHING, delivered, detections, dropped, errored, frame
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeModelServer]:
+    """Finds three things of class 3, scores 0.9, 0.8 and 0.7, in every picture."""
+    with FakeModelServer(respond=lambda _number: response_of(3)) as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def relay(server: FakeModelServer) -> Iterator[RelayThread]:
+    with RelayThread(server.target) as thread:
+        yield thread
+
+
+def text_console() -> Console:
+    return Console(file=StringIO(), width=80)
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def detect(*sources: str | Path, stop: threading.Event | None = None, **options: Any) -> tuple[Summary, str]:
+    """Run it; the summary and what was said. Conservation holds in every run."""
+    console = text_console()
+    summary = run(DetectConfig(tuple(str(source) for source in sources), **options), console, stop)
+    assert summary.account.balanced
+    for camera in summary.cameras:
+        assert camera.account.balanced
+        assert camera.account.delivered == camera.tally.delivered
+    assert "\x1b" not in text_of(console)
+    return summary, text_of(console)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# --- runs that go well ------------------------------------------------------------------------------------
+
+
+def test_a_video_through_the_relay(relay: RelayThread, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", frames=20)
+    summary, said = detect(
+        video, relay=relay.target, every_frame=True, jsonl=str(tmp_path / "r.jsonl"), save=True,
+        project=str(tmp_path / "runs"),
+    )  # fmt: skip
+    assert summary.exit_code == 0
+    assert (summary.account.captured, summary.account.delivered) == (20, 20)
+    assert summary.tally.detections == 60
+    assert summary.tally.versions == {("yolov8", 1): 20}
+    rows = rows_of(tmp_path / "r.jsonl")
+    assert [row["frame_id"] for row in rows] == list(range(20))
+    assert {row["status"] for row in rows} == {"delivered"}
+    assert [found["score"] for found in rows[0]["detections"]] == [0.9, 0.8, 0.7]
+    assert summary.save_dir == str(tmp_path / "runs" / "predict")
+    assert cv2.VideoCapture(f"{summary.save_dir}/clip.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 20
+    assert "20 captured = 20 delivered + 0 errored + 0 dropped" in said
+    assert "yolov8 v1" in said
+    again, _ = detect(video, relay=relay.target, save=True, project=str(tmp_path / "runs"))
+    assert again.save_dir.endswith("predict-2")
+
+
+def test_several_sources_at_once_straight_to_a_server(server: FakeModelServer, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(picture()))
+    video = write_video(tmp_path / "clip.mp4", frames=5)
+    summary, said = detect(
+        video, video, tmp_path / "a.jpg", "synthetic:size=160x120,frames=5", server=server.target
+    )
+    assert summary.exit_code == 0
+    assert [camera.camera_id for camera in summary.cameras] == ["clip", "clip-2", "a", "synthetic-0"]
+    assert [camera.account.captured for camera in summary.cameras] == [5, 5, 1, 5]
+    assert all(camera.account.delivered for camera in summary.cameras)
+    assert "clip-2" in said
+
+
+def test_a_folder_with_a_corrupt_image_goes_on(relay: RelayThread, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, data in {"a.jpg": jpeg(picture()), "b.jpg": b"corrupt", "c.jpg": jpeg(picture())}.items():
+        (folder / name).write_bytes(data)
+    summary, said = detect(
+        folder,
+        relay=relay.target,
+        jsonl=str(tmp_path / "r.jsonl"),
+        save=True,
+        project=str(tmp_path),
+        name="out",
+    )
+    assert summary.exit_code == 0
+    assert (summary.account.delivered, summary.account.errored) == (2, 1)
+    rows = rows_of(tmp_path / "r.jsonl")
+    assert [row["status"] for row in rows] == ["delivered", "errored", "delivered"]
+    assert rows[1]["file"].endswith("b.jpg")
+    assert "INVALID_ARGUMENT" in rows[1]["error"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "c.jpg"]
+    assert "INVALID_ARGUMENT" in said
+
+
+def test_conf_and_classes_choose(relay: RelayThread, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(picture()))
+    for options, found in (
+        ({"conf": 0.75}, 2), ({"classes": ("3",)}, 3), ({"classes": ("Thing",)}, 3), ({"classes": ("0",)}, 0),
+    ):  # fmt: skip
+        summary, _ = detect(tmp_path / "a.jpg", relay=relay.target, **options)
+        assert summary.tally.detections == found
+        assert summary.exit_code == 0
+    summary, said = detect(tmp_path / "a.jpg", relay=relay.target, classes=("persn",))
+    assert "nothing was called persn; there were thing" in said
+
+
+def test_imgsz_scales_what_is_sent_and_not_what_is_saved(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    with FakeModelServer() as server:
+        real = server._predict
+
+        def look(data: bytes, context: Any) -> bytes:
+            from client.wire import tfserving_pb2 as tfs
+
+            (image,) = tfs.PredictRequest.FromString(data).inputs["image_bytes"].string_val
+            decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+            assert decoded is not None
+            sizes.append(max(decoded.shape))
+            return real(data, context)
+
+        server.kill()
+        server._predict = look  # type: ignore[method-assign]
+        server.respond = lambda _number: response_of(3)
+        server.start()
+        video = write_video(tmp_path / "clip.mp4", frames=3, size_wh=(320, 200))
+        summary, _ = detect(
+            video, server=server.target, imgsz=160, every_frame=True, save=True, project=str(tmp_path),
+            jsonl=str(tmp_path / "r.jsonl"),
+        )  # fmt: skip
+    assert sizes == [160, 160, 160]
+    assert rows_of(tmp_path / "r.jsonl")[0]["width"] == 320
+    assert cv2.VideoCapture(f"{summary.save_dir}/clip.mp4").get(cv2.CAP_PROP_FRAME_WIDTH) == 320
+
+
+def test_duration_ends_a_live_source(relay: RelayThread) -> None:
+    started = time.monotonic()
+    summary, _ = detect("synthetic:fps=30,size=160x120", relay=relay.target, duration_s=0.5)
+    assert time.monotonic() - started < 3
+    assert summary.exit_code == 0
+    assert 8 <= summary.account.captured <= 30
+
+
+def test_stop_ends_a_run(relay: RelayThread) -> None:
+    stop = threading.Event()
+    threading.Timer(0.7, stop.set).start()
+    summary, _ = detect("synthetic:fps=30,size=160x120", relay=relay.target, stop=stop)
+    assert summary.account.delivered > 0
+
+
+def test_a_slow_server_costs_frames_with_reasons() -> None:
+    with (
+        FakeModelServer(latency_s=0.15, respond=lambda _number: response_of(3)) as slow,
+        RelayThread(slow.target) as relay,
+    ):
+        summary, said = detect("synthetic:fps=60,size=160x120", relay=relay.target, duration_s=1.0)
+    assert summary.account.delivered > 0
+    assert summary.account.dropped.total() > summary.account.delivered
+    assert " dropped (" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(relay: RelayThread, tmp_path: Path, number: int) -> None:
+    code = (
+        "import sys; from client.detect import run; from client.detect_config import DetectConfig;"
+        "sys.exit(run(DetectConfig(('synthetic:fps=30,size=160x120',), relay=sys.argv[1],"
+        " jsonl=sys.argv[2])).exit_code)"
+    )
+    log = tmp_path / "r.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, relay.target, str(log)],
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        end = time.monotonic() + 20
+        while (not log.exists() or log.stat().st_size == 0) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=15)
+    assert err == ""
+    assert process.returncode == 0
+    rows = rows_of(log)
+    assert f"frames    {len(rows)} captured" in out
+    assert "DO NOT ADD UP" not in out
+
+
+# --- runs that do not -------------------------------------------------------------------------------------
+
+
+def test_a_relay_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        target = f"127.0.0.1:{gone.getsockname()[1]}"
+    video = write_video(tmp_path / "clip.mp4", frames=3)
+    for source in (str(video), "synthetic:size=160x120"):
+        started = time.monotonic()
+        summary, _ = detect(source, relay=target, wait_s=0.5, every_frame=source == str(video))
+        assert time.monotonic() - started < 4
+        assert summary.exit_code == 1
+        assert summary.failures == (
+            f"cannot reach the relay at {target}: start it with `sightline relay`, or name it with --relay",
+        )
+    summary, _ = detect(video, video, server=target, wait_s=0.5, every_frame=True)
+    assert len(summary.failures) == 1  # said once for both
+    assert "--server" in summary.failures[0]
+
+
+def test_an_unknown_model_ends_even_a_live_run(server: FakeModelServer) -> None:
+    started = time.monotonic()
+    summary, said = detect(
+        "synthetic:fps=30,size=160x120", server=server.target, model_name="yolov9", wait_s=0.5
+    )
+    assert time.monotonic() - started < 5
+    assert summary.exit_code == 1
+    assert summary.account.errored > 0
+    assert "no frame was delivered: NOT_FOUND" in summary.failures[0]
+    assert "yolov9" in said
+
+
+def test_one_source_that_fails_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    summary, said = detect(tmp_path / "text.mp4", relay="127.0.0.1:1")
+    assert summary.exit_code == 1
+    assert said.count("\n") == 1
+    assert "as a video" in said
+
+
+def test_cameras_fail_alone(relay: RelayThread, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"rtsp://admin:hunter2@127.0.0.1:{gone.getsockname()[1]}/s"
+    video = write_video(tmp_path / "clip.mp4")
+    summary, said = detect(
+        tmp_path / "text.mp4", url, video, "synthetic:size=160x120", relay=relay.target, duration_s=1
+    )
+    assert summary.exit_code == 0
+    assert summary.account.delivered > 5
+    assert [camera.account.delivered > 0 for camera in summary.cameras] == [False, False, True, True]
+    assert len(summary.failures) == 2
+    assert "text: cannot read" in said
+    assert "127.0.0.1: no frame came from rtsp://***@127.0.0.1" in said
+    assert "hunter2" not in said
+
+
+def test_a_sink_that_fails_does_not_stop_the_stream(relay: RelayThread, tmp_path: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    video = write_video(tmp_path / "clip.mp4", frames=5)
+    summary, _ = detect(video, relay=relay.target, every_frame=True, jsonl="/dev/full")
+    assert summary.account.delivered == 5
+    assert summary.exit_code == 1
+    assert "No space left" in summary.failures[0]
+
+
+def test_an_output_that_cannot_be_opened_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="cannot write"):
+        run(DetectConfig(("synthetic",), jsonl=str(tmp_path)), text_console())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sources": ()}, {"sources": ("",)}, {"conf": 1.5}, {"conf": -0.1}, {"conf": float("nan")},
+        {"classes": ("",)}, {"imgsz": -1}, {"jpeg_quality": 0}, {"max_age_s": -1.0}, {"vid_stride": 0},
+        {"fps": 0.0}, {"duration_s": -1.0}, {"wait_s": 0.0},
+    ],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        DetectConfig(**({"sources": ("synthetic",)} | options))
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+def test_choice_keeps_order_and_drops_the_rest() -> None:
+    found = detections(
+        ("car", 2, 0.9, (0, 0, 1, 1)), ("person", 0, 0.8, (0, 0, 0.5, 0.5)), ("car", 2, 0.3, (0.5, 0.5, 1, 1))
+    )
+    result = delivered(frame(), found)
+    assert Choice().apply(result) is result
+    kept = Choice(conf=0.5, classes=["CAR "]).apply(result).detections
+    assert kept is not None
+    assert kept.labels == ("car",)
+    assert kept.boxes.shape == (1, 4)
+    nothing = Choice(classes=["7"]).apply(result).detections
+    assert nothing is not None
+    assert len(nothing) == 0
+    assert nothing.boxes.shape == (0, 4)
+    lost = dropped(frame())
+    assert Choice(conf=1.0).apply(lost) is lost
+    empty = delivered(frame(), NOTHING)
+    assert Choice(conf=1.0, classes=["0"]).apply(empty) is empty
+
+
+@pytest.mark.parametrize("count", [1, 2, 100, 5000])
+def test_age_percentiles_are_within_a_percent(count: int) -> None:
+    ages = np.random.default_rng(count).lognormal(-3, 1, count)
+    histogram = AgeHistogram()
+    for age in ages:
+        histogram.add(float(age))
+    for percent in (0, 1, 50, 99, 100):
+        exact = np.percentile(ages, percent, method="inverted_cdf")
+        assert histogram.percentile_s(percent) == pytest.approx(exact, rel=0.0101)
+
+
+def test_an_age_histogram_at_its_limits() -> None:
+    assert math.isnan(AgeHistogram().percentile_s(50))
+    histogram = AgeHistogram()
+    for age in (-1.0, 0.0, 1e-9, 1e9):
+        histogram.add(age)
+    assert histogram.percentile_s(50) == pytest.approx(1e-4, rel=0.02)
+    assert histogram.percentile_s(100) == pytest.approx(1e3, rel=0.02)
+
+
+def test_a_tally_is_bounded_whatever_comes() -> None:
+    tally = Tally()
+    for number in range(10_000):
+        tally.add(errored(frame(number), f"INTERNAL: {number}"))
+        tally.add(delivered(frame(number), model_version=number))
+    assert len(tally.errors) == MAX_KINDS + 1
+    assert len(tally.versions) == MAX_KINDS + 1
+    assert tally.errors.total() == 10_000
+    assert len(tally.recent) < 5000
+
+
+def test_texts() -> None:
+    assert outcome_text(Account()) == "0 captured = 0 delivered + 0 errored + 0 dropped"
+    tally = Tally()
+    for version in (1, 1, 1, 2):
+        tally.add(delivered(frame(captured_s=time.monotonic()), model_version=version))
+    assert versions_text(tally.versions) == "yolov8 v1 75 %, v2 25 %"
+    tally.add(errored(frame(), "INTERNAL: \x1b[31mred"))
+    account = Account(captured=6, delivered=4, errored=1)
+    account.dropped["expired"] = 1
+    camera = CameraReport("door", "rtsp://***@door", "streaming", account, tally)
+    line = status_line([camera], time.monotonic())
+    assert "\x1b" not in line
+    for part in (
+        "door: streaming",
+        "4 delivered, 1 errored, 1 dropped (expired 1)",
+        "age p50 50 ms",
+        "0.0 objects",
+    ):
+        assert part in line
+    assert "cameras: 2 streaming" in status_line([camera, camera], time.monotonic())
+    console = Console(file=StringIO(), width=160)
+    console.print(status_table([camera, camera], time.monotonic()))
+    assert text_of(console).count("75 %") == 2
+    assert printable("a\nb\x1b") == "a?b?"
+
+
+def test_a_summary_that_does_not_add_up_fails() -> None:
+    account = Account(captured=2, delivered=1)
+    summary = Summary((), account, Tally())
+    assert summary.exit_code == 1
+    assert "DO NOT ADD UP" in summary.lines()[0]
