@@ -33,7 +33,7 @@ def paint_backdrop(
     else:
         _across(brush, view, plan, ground, road, rng)
     if wet:
-        _puddles(canvas, view, rng)
+        _puddles(canvas, view, plan, rng)
     return _textured(canvas, view, rng)
 
 
@@ -204,26 +204,17 @@ def _along(
             strip(float(x), float(x) + 0.5, _MARK, z, z + 3.0)
 
 
-def _puddles(canvas: Image, view: View, rng: np.random.Generator) -> None:
+def _puddles(canvas: Image, view: View, plan: Plan, rng: np.random.Generator) -> None:
     k = view.width / 1280
+    top = view.horizon + 0.3 * (view.height - view.horizon) if view.along else view.ground(0, plan.wall)[1]
     layer = canvas.copy()
     for _ in range(9):
-        x, y = (
-            float(rng.uniform(0, view.width)),
-            float(rng.uniform(view.horizon + 0.3 * (view.height - view.horizon), view.height)),
-        )
+        share, y = float(rng.uniform(-1, 1)), float(rng.uniform(top, view.height))
+        half = plan.wall * (y - view.horizon) / view.tall if view.along else view.width / 2
+        x = view.width / 2 + (view.left if view.along else 0) + share * half
         r = float(rng.uniform(20, 90)) * k
-        cv2.ellipse(
-            layer,
-            (int(x), int(y)),
-            (int(r) + 1, int(r * 0.16) + 1),
-            0,
-            0,
-            360,
-            (190, 180, 170),
-            -1,
-            cv2.LINE_AA,
-        )
+        axes = (int(r) + 1, int(r * 0.16) + 1)
+        cv2.ellipse(layer, (int(x), int(y)), axes, 0, 0, 360, (190, 180, 170), -1, cv2.LINE_AA)
     cv2.addWeighted(layer, 0.35, canvas, 0.65, 0, canvas)
 
 
