@@ -1,7 +1,7 @@
 """Sightline's streaming client: frames of a camera in, detections out, every frame accounted for.
 
-from client import DetectionStream
-with DetectionStream(source, "127.0.0.1:8600") as stream:
+from client import DetectionStream, open_source
+with DetectionStream(open_source("clip.mp4"), "127.0.0.1:8600") as stream:
     for result in stream:
         print(result.frame.frame_id, result.status, result.age_s)
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from client.errors import ClientError, SourceError, TransportError, Unreachable, WrongService
+from client.errors import ClientError, SinkError, SourceError, TransportError, Unreachable, WrongService
 
 if TYPE_CHECKING:
     from client.direct import DirectTransport
     from client.relayed import RelayTransport
+    from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines
+    from client.sources import SourceOptions, open_source
     from client.stream import DetectionStream
     from client.stream_config import StreamConfig
     from client.types import Account, Detections, DropReason, Frame, Result, Source, Status
@@ -27,26 +29,34 @@ _LAZY = {
     "client.stream_config": ("StreamConfig",),
     "client.relayed": ("RelayTransport",),
     "client.direct": ("DirectTransport",),
+    "client.sources": ("SourceOptions", "open_source"),
+    "client.sinks": ("AnnotatedImages", "AnnotatedVideo", "JsonLines"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "Account",
+    "AnnotatedImages",
+    "AnnotatedVideo",
     "ClientError",
     "DetectionStream",
     "Detections",
     "DirectTransport",
     "DropReason",
     "Frame",
+    "JsonLines",
     "RelayTransport",
     "Result",
+    "SinkError",
     "Source",
     "SourceError",
+    "SourceOptions",
     "Status",
     "StreamConfig",
     "TransportError",
     "Unreachable",
     "WrongService",
+    "open_source",
 ]
 
 

@@ -71,7 +71,10 @@ class Summary:
         for sink in self.sinks:
             lost = f", {sink.dropped} dropped" if sink.dropped else ""
             lines.append(f"written   {sink.written} to {sink.name}{lost}")
-        lines += [f"errors    {count} frames: {text}" for text, count in tally.errors.most_common(3)]
+        lines += [
+            f"errors    {count} frame{'s' * (count > 1)}: {text}"
+            for text, count in tally.errors.most_common(3)
+        ]
         lines += [f"note      {note}" for note in self.notes]
         lines += [f"failed    {failure}" for failure in self.failures]
         return [printable(line) for line in lines]
