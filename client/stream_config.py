@@ -12,8 +12,8 @@ class StreamConfig:
     `max_age_s`: a frame older than this (seconds since capture) is dropped as expired wherever it is; 0: no limit.
     `jpeg_quality`: 1 to 100. `max_side_px`: a picture whose longer side is above this is sent scaled down to it
     (boxes are relative, so they stay true); 0: as it is. Encoded files are sent as they are.
-    `window`: frames that may be sent and not yet answered and taken; 3 keeps a relay that runs 2 Predicts per
-    camera busy and the results fresh.
+    `window`: frames that may be sent and not yet answered and taken. None: 2 for a live source, as many as a relay
+    infers at once for one camera, because a third would only grow old there; else 4, two on their way.
     `connect_timeout_s`: the stream raises Unreachable if nobody answers for so long: at the start, and for a
     source that is not live at any time; None: it tries for ever.
     `drain_s`: how long `stop` waits for the answers of frames that were sent.
@@ -23,7 +23,7 @@ class StreamConfig:
     max_age_s: float = 0.2
     jpeg_quality: int = 85
     max_side_px: int = 0
-    window: int = 3
+    window: int | None = None
     connect_timeout_s: float | None = 10.0
     drain_s: float = 2.0
     backoff_min_s: float = 0.1
@@ -36,7 +36,11 @@ class StreamConfig:
             ("backoff_min_s", 0.001, 3600), ("backoff_max_s", self.backoff_min_s, 3600),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {value}")
         if self.connect_timeout_s is not None and self.connect_timeout_s <= 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
+
+    def window_for(self, live: bool) -> int:
+        """The window of a stream whose source is live or not."""
+        return self.window if self.window is not None else 2 if live else 4

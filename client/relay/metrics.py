@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from client.wire import relay_pb2 as pb
 
@@ -15,6 +15,7 @@ class RelayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # CPU seconds, memory, descriptors
         self.received = Counter(
             "sightline_relay_frames_received", "Frames that arrived.", registry=self.registry
         )

@@ -121,6 +121,20 @@ def test_direct_expires_and_errs_as_the_relay_does(server: FakeModelServer) -> N
     }
 
 
+def test_direct_server_killed_and_back(server: FakeModelServer) -> None:
+    results: list[Result] = []
+    source = NumberSource(None, live=True, interval_s=0.01)
+    with DetectionStream(source, DirectTransport(server.target), QUICK) as stream:
+        next(result for result in kept(stream, results) if result.status is Status.DELIVERED)
+        server.kill()
+        next(result for result in kept(stream, results) if result.reason == "unsent")
+        server.start()
+        next(result for result in kept(stream, results) if result.status is Status.DELIVERED)
+        stream.stop()
+        results += stream
+    check(stream, results)
+
+
 def test_slow_server_keeps_results_fresh(server: FakeModelServer, relay: RelayThread) -> None:
     server.latency_s = 0.05
     source = NumberSource(150, live=True, interval_s=0.005)

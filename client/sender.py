@@ -1,0 +1,156 @@
+"""The sending half of a detection stream: connects, encodes, keeps the window, and connects again."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from client.backoff import Backoff
+from client.encode import encode_jpeg
+from client.errors import Unreachable, WrongService
+from client.ledger import Entry
+from client.stream_config import StreamConfig
+from client.stream_state import Link, Phase, StreamState
+from client.transport import Answer, Connection, Outgoing, Transport
+from client.types import DropReason
+
+ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
+
+
+class Sender:
+    """Runs on a thread of its own until there is nothing left to send. `live`: the source's.
+
+    Raises from `run`: Unreachable, WrongService (see DetectionStream).
+    """
+
+    def __init__(self, state: StreamState, transport: Transport, config: StreamConfig, *, live: bool) -> None:
+        self._state, self._transport, self._config, self._live = state, transport, config, live
+        self._window = config.window_for(live)
+        self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
+        self.reconnects = 0
+
+    def run(self) -> None:
+        """Connect, feed the connection, and again, until there is nothing left to send."""
+        while (opened := self._connect()) is not None:
+            connection, link = opened
+            try:
+                self._feed(connection, link)
+                self._drain(connection, link)
+            finally:
+                connection.close()
+                lost = link.is_broken
+                link.broken("closed")
+            if link.answered_any:
+                self._backoff.reset()
+            if lost:
+                self._give_up_or_pause(link)
+
+    def _connect(self) -> tuple[Connection, Link] | None:
+        """A connection that is ready, or None if there is nothing left to send. Raises when it gives up."""
+        state = self._state
+        while True:
+            with state.cond:
+                if state.nothing_left:
+                    return None
+                link = state.link = Link(state)
+            connection = self._transport.open(link)
+            with state.cond:
+                state.cond.wait_for(partial(self._decided, link), ATTEMPT_TIMEOUT_S)
+                if link.phase is Phase.READY:
+                    self.reconnects += state.answered_once
+                    return connection, link
+            connection.close()
+            link.broken("no answer")
+            self._give_up_or_pause(link)
+
+    def _decided(self, link: Link) -> bool:
+        return link.phase is not Phase.CONNECTING or self._state.nothing_left
+
+    def _give_up_or_pause(self, link: Link) -> None:
+        """After a connection failed: raise if it is time to, else wait a little, longer each time."""
+        if link.wrong_service:
+            raise WrongService(f"{self._transport.target}: {link.message}")
+        state, limit_s = self._state, self._config.connect_timeout_s
+        with state.cond:
+            gone_s = time.monotonic() - state.gone_since_s
+            # A camera's last frame: no fresher one will come, so do not wait for the other end.
+            over = self._live and state.source_done and state.waiting is not None
+            impatient = limit_s is not None and not (self._live and state.answered_once)
+            if impatient and not state.nothing_left and (over or gone_s >= (limit_s or 0)):
+                raise Unreachable(
+                    f"{self._transport.target}: nobody answers there ({link.message}); is it running?"
+                )
+            if over:
+                state.drop_waiting(DropReason.UNSENT)
+            state.cond.wait_for(lambda: state.nothing_left, timeout=self._backoff.next_s())
+
+    def _feed(self, connection: Connection, link: Link) -> None:
+        """Send frames as the window allows, until the link breaks or nothing is left."""
+        state = self._state
+
+        def decided() -> bool:
+            place = state.waiting is not None and state.held < self._window
+            return place or link.is_broken or state.nothing_left
+
+        while True:
+            with state.cond:
+                state.cond.wait_for(decided)
+                if link.is_broken or state.nothing_left or state.waiting is None:
+                    return
+                entry, state.waiting = state.waiting, None
+                state.held += 1
+                entry.sent = True
+                entry.taken_s = time.monotonic()
+                state.changed()
+            self._send(entry, connection, link)
+
+    def _drain(self, connection: Connection, link: Link) -> None:
+        """Wait for the answers of what was sent; once the stream is stopping, not for long."""
+        connection.finish()
+        state = self._state
+
+        def drained() -> bool:
+            return link.is_broken or not state.in_flight
+
+        with state.cond:
+            state.cond.wait_for(lambda: drained() or state.stopping)
+            state.cond.wait_for(drained, self._config.drain_s)
+
+    def _send(self, entry: Entry, connection: Connection, link: Link) -> None:
+        """Encode one frame and send it, unless it is too old before or after."""
+        state, frame, config = self._state, entry.frame, self._config
+        image = frame.jpeg
+        early = self._expired(entry)
+        if early is None and image is None:
+            try:
+                image = encode_jpeg(frame.image_bgr, config.jpeg_quality, config.max_side_px)
+            except ValueError as error:
+                early = Answer.errored("INVALID_ARGUMENT", str(error))
+            early = early or self._expired(entry)
+        with state.cond:
+            if link.is_broken:
+                early = early or Answer.dropped(DropReason.DISCONNECTED)
+            if early is not None or image is None:
+                return state.settle(entry, early or Answer.errored("INTERNAL", "no image"))
+            entry.encoded_s = time.monotonic()
+            state.in_flight[entry.seq] = entry
+        connection.send(
+            Outgoing(
+                entry.seq,
+                frame.camera_id,
+                frame.frame_id,
+                frame.captured_s,
+                frame.captured_unix_ns,
+                config.max_age_s,
+                not self._live,
+                image,
+            )
+        )
+        return None
+
+    def _expired(self, entry: Entry) -> Answer | None:
+        """The answer of a frame that is too old by now."""
+        max_age_s = self._config.max_age_s
+        if max_age_s and time.monotonic() - entry.frame.captured_s >= max_age_s:
+            return Answer.dropped(DropReason.EXPIRED)
+        return None

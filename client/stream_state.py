@@ -1,0 +1,134 @@
+"""What the threads of one detection stream share, and what one of its connections reports."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+
+from client.ledger import Entry, Ledger
+from client.transport import Answer
+from client.types import DropReason
+
+
+class StreamState:
+    """All that changes in a stream. Methods and attributes are for who holds `cond`."""
+
+    def __init__(self, remainder_stage: str) -> None:
+        self.cond = threading.Condition()
+        self.ledger = Ledger(remainder_stage)
+        self.waiting: Entry | None = None  # the frame that will be sent next
+        self.in_flight: dict[int, Entry] = {}
+        self.held = 0  # places of the window taken: sent, and its Result not yet taken by the caller
+        self.link: Link | None = None
+        self.answered_once = False
+        self.gone_since_s = (
+            time.monotonic()
+        )  # when the other end was last there; at first, when the stream began
+        self.source_done = False
+        self.stopping = False
+        self.ended = False
+        self.error: Exception | None = None
+        self.wake_async: Callable[[], object] | None = None
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether there is nothing more to send, now and later."""
+        return self.stopping or (self.source_done and self.waiting is None)
+
+    @property
+    def connected(self) -> bool:
+        """Whether frames can be sent now."""
+        return self.link is not None and self.link.phase is Phase.READY
+
+    def settle(self, entry: Entry, answer: Answer) -> None:
+        """One frame's fate."""
+        self.ledger.settle(entry, answer)
+        self.changed()
+
+    def drop_waiting(self, reason: DropReason) -> None:
+        """The frame that waits, if there is one, will not be sent."""
+        if self.waiting is not None:
+            entry, self.waiting = self.waiting, None
+            self.settle(entry, Answer.dropped(reason))
+
+    def drop_in_flight(self, reason: DropReason) -> None:
+        """The frames that were sent will not be answered."""
+        entries, self.in_flight = list(self.in_flight.values()), {}
+        for entry in entries:
+            self.settle(entry, Answer.dropped(reason))
+
+    def fail(self, error: Exception) -> None:
+        """What the caller's iterator will raise; the first error counts."""
+        self.error = self.error or error
+
+    def end(self) -> None:
+        """Every frame that has no answer gets one; no result will come after this."""
+        # Whoever gave up had no connection; else the stream was stopped.
+        reason = DropReason.SHUTDOWN if self.stopping or self.error is None else DropReason.UNSENT
+        self.drop_waiting(reason)
+        self.drop_in_flight(DropReason.SHUTDOWN)
+        self.ledger.settle_all(Answer.dropped(reason))  # a frame that the capture thread still holds
+        self.link = None
+        self.ended = True
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake whoever waits for something."""
+        self.cond.notify_all()
+        if (wake := self.wake_async) is not None:
+            with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits there
+                wake()
+
+
+class Phase(Enum):
+    """The life of a connection."""
+
+    CONNECTING = 1
+    READY = 2
+    BROKEN = 3
+
+
+class Link:
+    """The listener of one connection. After `broken` it is heard no more, so late answers change nothing."""
+
+    def __init__(self, state: StreamState) -> None:
+        self._state = state
+        self.phase = Phase.CONNECTING
+        self.message = ""
+        self.wrong_service = False
+        self.answered_any = False
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection is lost."""
+        return self.phase is Phase.BROKEN
+
+    def ready(self) -> None:
+        """The other end is there."""
+        with self._state.cond:
+            if self.phase is Phase.CONNECTING:
+                self.phase = Phase.READY
+                self._state.changed()
+
+    def answered(self, seq: int, answer: Answer) -> None:
+        """One frame's answer, unless it was settled otherwise."""
+        with self._state.cond:
+            entry = self._state.in_flight.pop(seq, None) if self.phase is Phase.READY else None
+            if entry is not None:
+                self.answered_any = self._state.answered_once = True
+                self._state.settle(entry, answer)
+
+    def broken(self, message: str, *, wrong_service: bool = False) -> None:
+        """The connection is lost, and with it the frames that were sent."""
+        with self._state.cond:
+            if self.is_broken:
+                return
+            self.phase, self.message, self.wrong_service = Phase.BROKEN, message, wrong_service
+            if self.answered_any:
+                self._state.gone_since_s = time.monotonic()
+            stopping = self._state.stopping
+            self._state.drop_in_flight(DropReason.SHUTDOWN if stopping else DropReason.DISCONNECTED)
+            self._state.changed()
