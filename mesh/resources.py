@@ -11,6 +11,7 @@ import yaml
 
 MAX_NODES = 200_000  # of one file; anchors that multiply stop here
 MAX_BYTES = 5_000_000
+MAX_DEPTH = 100  # libyaml's composer recurses in C and takes the process down at some 100,000
 
 
 class MeshError(Exception):
@@ -151,8 +152,11 @@ def load_text(text: str, path: Path, first_line: int = 1) -> list[Resource]:
 
 def load_documents(text: str, path: Path, first_line: int = 1) -> Iterator[Any]:
     """The YAML documents of a text as Map, Seq and scalars."""
-    loader = yaml.CSafeLoader(text) if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader(text)
+    loader_type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = loader_type(text)
     try:
+        if _may_be_deep(text):
+            _refuse_deep(text, path, first_line, loader_type)
         while loader.check_node():
             node = loader.get_node()
             yield None if node is None else _Builder(loader, path, first_line).build(node)
@@ -165,6 +169,23 @@ def load_documents(text: str, path: Path, first_line: int = 1) -> Iterator[Any]:
         raise MeshError(f"{path}:{first_line}: nested too deep") from None
     finally:
         loader.dispose()
+
+
+def _may_be_deep(text: str) -> bool:
+    """Each level takes a bracket, or at least a column of indentation."""
+    return (
+        text.count("[") + text.count("{") > MAX_DEPTH
+        or max(map(len, text.splitlines()), default=0) > 10 * MAX_DEPTH
+    )
+
+
+def _refuse_deep(text: str, path: Path, first_line: int, loader_type: Any) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=loader_type):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise MeshError(f"{path}:{first_line + event.start_mark.line}: nested too deep")
 
 
 class _Builder:
@@ -198,11 +219,29 @@ class _Builder:
 
     def _map(self, node: yaml.MappingNode) -> Map:
         fields = Map(self.at(node))
+        merged: list[Map] = []
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged += self._merged(value_node)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
                 raise MeshError(f"{self.at(key_node)}: a key must be a plain string")
             key = str(key_node.value)
             if key in fields:
                 raise MeshError(f"{self.at(key_node)}: {key} stands here twice")
             fields.put(key, self.build(value_node), self.at(key_node))
+        for (
+            source
+        ) in merged:  # the first one that has a key gives its value; an own key comes before them all
+            for key, value in source.items():
+                if key not in fields:
+                    fields.put(key, value, source.key_at[key])
         return fields
+
+    def _merged(self, node: yaml.Node) -> list[Map]:
+        """What `<<` brings: a mapping, or several."""
+        built = self.build(node)
+        found = built if isinstance(built, Seq) else [built]
+        if not all(isinstance(item, Map) for item in found):
+            raise MeshError(f"{self.at(node)}: << takes a mapping or a list of mappings")
+        return list(found)

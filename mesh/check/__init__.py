@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os.path import normpath
 from pathlib import Path
 
 from rich.console import Console
@@ -64,7 +65,12 @@ def check(paths: Sequence[Path | str]) -> Outcome:
         for rule in CHECKS:
             found += rule(world)
     ordered = sorted(_once(found), key=lambda f: (str(f.at.path), f.at.line, f.at.column, f.code.id))
-    return Outcome(tuple(ordered), len(inputs.files), len(inputs.configurations), inputs.skipped)
+    return Outcome(
+        tuple(ordered),
+        len({normpath(file) for file in inputs.files}),
+        len(inputs.configurations),
+        inputs.skipped,
+    )
 
 
 def run(paths: Sequence[Path | str], json: bool = False, console: Console | None = None) -> int:
@@ -101,8 +107,11 @@ def _unlike(context: list[Resource], own: list[Resource]) -> list[Resource]:
 
 
 def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Each finding once: overlays bring their base's files by another way to write the path."""
     seen = set()
     for found in findings:
+        path = Path(normpath(found.at.path))
+        found = replace(found, at=replace(found.at, path=path))
         key = (found.code.id, found.at, found.what)
         if key not in seen:
             seen.add(key)
