@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 from mesh.resources import MeshError
 
+MAX_WORDS = 300  # of Envoy's; where a file does not parse it repeats all of it
 # Runs in a fresh interpreter, so that nothing happens between fork and exec in a process with threads: ask the
 # kernel to end Envoy when its parent dies, see that the parent still lives, become Envoy.
 TRAMPOLINE = """
@@ -103,6 +105,11 @@ class Envoy:
         """Raises MeshError with the end of the log when the process has ended."""
         if self.process.poll() is not None:
             raise MeshError(f"Envoy ended with code {self.process.returncode}: {self.last_words()}")
+
+    def why_refused(self) -> str:
+        """What Envoy last said about a file that it did not take over, without the log's prefix and the file."""
+        words = re.sub(r"^(\[[^]]*\]\s*)+(\S+config update \w+: )?", "", self.last_words("config update"))
+        return words[:MAX_WORDS] + " ..." * (len(words) > MAX_WORDS) or "see its log"
 
     def last_words(self, containing: str = "") -> str:
         """The last line of the log that holds a text; empty where there is none."""

@@ -25,7 +25,7 @@ from mesh.run.envoy import Envoy, wait_until
 from mesh.run.files import ADMIN_SOCKET, ConfigFolder, secrets_for
 from mesh.run.ports import assign, check_free
 from mesh.run.stats import MeshStats, read_stats
-from mesh.run.update import apply
+from mesh.run.update import apply, refused
 from mesh.tokens import ISSUER, TokenIssuer, default_state
 
 POLL_S = 0.2  # how often the files' times are looked at: a change is live well within a second
@@ -154,16 +154,11 @@ class Mesh:
         assert self.envoy is not None
         self.envoy.check_alive()
         try:
-            stats = self.envoy.stats(
-                r"^listener_manager\.|^server\.state$|^cluster_manager\.cds\.update_rejected"
-            )
+            stats = self.envoy.stats(r"^listener_manager\.|^server\.state$|^cluster_manager\.cds\.update_")
         except (OSError, ValueError):
             return False
-        failed = ("listener_manager.lds.update_rejected", "cluster_manager.cds.update_rejected")
-        if any(stats.get(name, 0) for name in failed) or stats.get(
-            "listener_manager.listener_create_failure", 0
-        ):
-            raise MeshError(f"Envoy refuses the configuration: {self.envoy.last_words('rejected')}")
+        if refused(stats) or stats.get("listener_manager.listener_create_failure", 0):
+            raise MeshError(f"Envoy refuses the configuration: {self.envoy.why_refused()}")
         return (
             stats.get("listener_manager.lds.version_text") == version
             and stats.get("listener_manager.total_listeners_warming") == 0

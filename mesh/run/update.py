@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mesh.render.assemble import Rendered
 from mesh.render.context import Json
@@ -81,25 +82,28 @@ def _route(envoy: Envoy, files: ConfigFolder, route: Json) -> None:
 def _step(envoy: Envoy, scope: str, write: Callable[[], tuple[str, bool]], optional: bool = False) -> None:
     """Write one file and wait until Envoy took it over. Raises MeshError where it refuses."""
     pattern = _pattern(scope)
-    refused = _refused(envoy, pattern)
+    before = refused(envoy.stats(pattern))
     version, new = write()
     if not new:
         return
 
     def done() -> bool:
         stats = envoy.stats(pattern)
-        if sum(value for name, value in stats.items() if name.endswith(".update_rejected")) > refused:
-            raise MeshError(f"Envoy refuses the change: {envoy.last_words('rejected')}")
+        if refused(stats) > before:
+            raise MeshError(f"Envoy refuses the change: {envoy.why_refused()}")
         versions = [value for name, value in stats.items() if name.endswith(".version_text")]
         return all(value == version for value in versions) if versions else optional
 
     wait_until(done, TIMEOUT_S, f"Envoy did not take over the change of {scope.strip('.')}")
 
 
-def _refused(envoy: Envoy, pattern: str) -> int:
-    return sum(value for name, value in envoy.stats(pattern).items() if name.endswith(".update_rejected"))
+def refused(stats: Mapping[str, Any]) -> int:
+    """How many files Envoy refused: rejected by content, or not even parsed."""
+    return sum(
+        value for name, value in stats.items() if name.endswith((".update_rejected", ".update_failure"))
+    )
 
 
 def _pattern(scope: str) -> str:
     escaped = scope.replace(".", r"\.").replace("|", r"\|")
-    return escaped + r"\.(update_rejected|version_text)$"
+    return escaped + r"\.(update_rejected|update_failure|version_text)$"
