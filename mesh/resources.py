@@ -185,7 +185,8 @@ def _refuse_deep(text: str, path: Path, first_line: int, loader_type: Any) -> No
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise MeshError(f"{path}:{first_line + event.start_mark.line}: nested too deep")
+            line = first_line + (event.start_mark.line if event.start_mark else 0)
+            raise MeshError(f"{path}:{line}: nested too deep")
 
 
 class _Builder:

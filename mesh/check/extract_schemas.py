@@ -135,6 +135,8 @@ def read_function(body: str, names: dict[str, str], enums: dict[str, Any]) -> Sc
         if found := re.search(rf'keyword:"{limit}",params:\{{[^}}]*limit:(-?[\w.]+)\}}', body):
             text = found[1]
             schema[limit] = int(text, 16) if text.startswith("0x") else int(float(text))
+    if 'params:{format:"int32"}' in body:
+        schema |= {"minimum": -(2**31), "maximum": 2**31 - 1} | schema
     read_combination(schema, body, [ref(f) for f in re.findall(r"(validate\d+)\(data,\{instancePath,", body)])
     return schema
 

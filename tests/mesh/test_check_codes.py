@@ -10,6 +10,7 @@ import pytest
 
 from mesh.check import check
 from mesh.check.findings import CODES
+from mesh.check.page import page
 
 CASES = Path(__file__).parent / "check_cases"
 # What no single file can show; test_check_inputs.py has them.
@@ -66,3 +67,9 @@ def test_bad_is_found_and_good_is_clean(case: Case, tmp_path: Path) -> None:
 
 def test_every_code_has_a_case() -> None:
     assert {case.code for case in ALL} == set(CODES) - ELSEWHERE
+
+
+def test_the_page_lists_every_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mesh-check.md").read_text()
+    assert text == page(), "write it anew: python -m mesh.check.page > docs/mesh-check.md"
+    assert all(f"| {code} |" in text for code in CODES)

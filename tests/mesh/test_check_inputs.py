@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from mesh.check import UsageError, check, run
 from mesh.check.findings import Finding
+from mesh.kustomize import load
 
 GOOD = """\
 apiVersion: security.istio.io/v1
@@ -214,102 +216,49 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
         check([tmp_path])
 
 
-KINDS = [
-    ("networking.istio.io/v1", k)
-    for k in ("VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "Sidecar")
+# Junk in the place of any part of a real configuration.
+ISTIO = Path(__file__).parents[2] / "istio"
+REAL = [resource.body for resource in load([ISTIO / "overlays" / "gateway-api"])]
+REAL += [resource.body for resource in load([ISTIO / "base"], [ISTIO / "components" / "faults" / "abort"])]
+JUNK: list[object] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "*",
+    "/",
+    "x" * 300,
+    "1s",
+    [],
+    {},
+    [None],
+    [[]],
+    {"a": None},
+    ["x"],
 ]
-KINDS += [
-    ("security.istio.io/v1", k)
-    for k in ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
-]
-KINDS += [("telemetry.istio.io/v1", "Telemetry"), ("networking.istio.io/v1alpha3", "EnvoyFilter")]
-KINDS += [("gateway.networking.k8s.io/v1", "GRPCRoute"), ("v1", "Service"), ("apps/v1", "Deployment")]
-WORDS = [
-    "hosts",
-    "http",
-    "route",
-    "destination",
-    "host",
-    "subset",
-    "weight",
-    "match",
-    "headers",
-    "uri",
-    "exact",
-    "prefix",
-    "port",
-    "number",
-    "gateways",
-    "timeout",
-    "retries",
-    "attempts",
-    "retryOn",
-    "fault",
-    "delay",
-    "abort",
-    "percentage",
-    "value",
-    "trafficPolicy",
-    "outlierDetection",
-    "maxEjectionPercent",
-    "connectionPool",
-    "subsets",
-    "labels",
-    "name",
-    "selector",
-    "matchLabels",
-    "rules",
-    "from",
-    "to",
-    "source",
-    "operation",
-    "principals",
-    "paths",
-    "methods",
-    "servers",
-    "tls",
-    "mode",
-    "egress",
-    "configPatches",
-    "patch",
-    "typed_config",
-    "token_bucket",
-    "metrics",
-    "overrides",
-    "tagOverrides",
-    "ports",
-    "jwtRules",
-    "parentRefs",
-    "backendRefs",
-    "template",
-    "metadata",
-    "spec",
-    "mirrors",
-    "when",
-    "workloadSelector",
-]
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 200)
-    | st.sampled_from([*WORDS, "*", "x", "1s", "/a.B/C", ""]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
-    max_leaves=40,
-)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
-    specs=st.lists(VALUES, min_size=3, max_size=3),
-)
+def _paths(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from _paths(value, (*path, key))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), resource=st.sampled_from(REAL), junk=st.sampled_from(JUNK))
 def test_no_shape_makes_it_fall_over(
-    kinds: list[tuple[str, str]], specs: list[object], tmp_path: Path
+    data: st.DataObject, resource: object, junk: object, tmp_path: Path
 ) -> None:
+    body = json.loads(json.dumps(resource))
+    path = data.draw(st.sampled_from([p for p in _paths(body) if p]))
+    node = body
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = junk
+    others = [json.dumps(r) for r in REAL if r is not resource]
     file = tmp_path / "fuzz.yaml"
-    documents = [
-        json.dumps({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": spec})
-        for (version, kind), spec in zip(kinds, specs, strict=False)
-    ]
-    file.write_text("\n---\n".join(documents))
+    file.write_text("\n---\n".join([json.dumps(body), *others]))
     _check(file)

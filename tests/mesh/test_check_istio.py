@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from client.predict import GET_MODEL_STATUS, PREDICT
+from client.relay.config import RelayConfig
+from client.relay.service import SERVICE
 from mesh.check import check
+from mesh.check.nodes import duration_s
 from mesh.kustomize import load
 from mesh.resources import Resource
 
@@ -102,13 +106,34 @@ def test_numbers_have_their_reason_beside_them() -> None:
         assert "#" in file.read_text(), file
 
 
-def test_the_stream_has_no_timeout_and_predict_has_one() -> None:
+def test_the_stream_has_no_timeout_and_predict_s_is_longer_than_the_relay_s() -> None:
     objects = _objects(load([ISTIO / "base"]))
     for rule in objects["VirtualService object-detection/detect"].spec["http"]:
         assert "timeout" not in rule
         assert rule["retries"] == {"attempts": 0}
     for rule in objects["VirtualService object-detection/tf-serving"].spec["http"]:
-        assert rule["timeout"] == "10s"
+        limit_s = duration_s(rule["timeout"])
+        assert limit_s is not None
+        assert limit_s > RelayConfig().predict_timeout_s
+
+
+def test_ports_and_paths_are_those_of_the_programs() -> None:
+    """The relay's ports, and every method that it calls, are what the policies let through."""
+    objects = _objects(load([ISTIO / "base"]))
+
+    def operation(name: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = objects[f"AuthorizationPolicy object-detection/{name}"].spec["rules"][
+            0
+        ]["to"][0]["operation"]
+        return found
+
+    config = RelayConfig()
+    assert operation("ingress-to-relay")["ports"] == [config.listen.rpartition(":")[2]]
+    assert operation("prometheus-to-relay")["ports"] == [str(config.metrics_port)]
+    serving = operation("relay-to-tf-serving")
+    assert serving["ports"] == [config.target.rpartition(":")[2]]
+    assert {PREDICT, GET_MODEL_STATUS} <= set(serving["paths"])
+    assert operation("ingress-to-relay")["paths"] == [f"/{SERVICE}/Detect"]
 
 
 def test_the_gateway_api_overlay_has_the_base_s_limits() -> None:

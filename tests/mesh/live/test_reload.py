@@ -91,7 +91,7 @@ def test_without_watching_an_edit_has_no_effect(copy: Path, tmp_path: Path) -> N
     [
         ("weight: 20", "weight: many", "virtual-service-tf-serving-80-20.yaml:56: VirtualService tf-serving"),
         ("subset: v2", "subset: v3", "no DestinationRule defines v3"),
-        ("timeout: 10s", "timeout: 10", "expected a duration"),
+        ("timeout: 15s", "timeout: 15", "expected a duration"),
         ("retryOn: connect-failure", "retryOn: no-such-policy", "no such retry policy"),
         ("route:", "corsPolicy: {}\n      route:", "corsPolicy is used here but not translated"),
         ("http:", "http: [", "not YAML"),
