@@ -13,9 +13,10 @@ from serving.errors import ServingError
 from serving.flags import Options
 from serving.grpc_service import GrpcOptions, GrpcServer
 from serving.metrics import Metrics
-from serving.models import LoadOptions, ModelManager
+from serving.models import ModelManager
 from serving.predict import Predictor
 from serving.rest import RestApp, RestOptions, RestServer
+from serving.servable import LoadOptions
 from serving.sessions import Parallelism
 
 log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ _DTYPES: dict[Any, int] = {np.dtype(numpy): dtype for dtype, (numpy, _, _) in _F
 _PACKED_TAGS = {"float_val": b"\x2a", "double_val": b"\x32", "scomplex_val": b"\x4a", "dcomplex_val": b"\x62",
                 "bool_val": b"\x5a"}  # fmt: skip
 
-MAX_DIMS = 254  # TensorShape::MaxDimensions()
+MAX_DIMS = 64  # numpy's limit; TensorFlow's is 254, but its ops stop at 8 or so
 MAX_FILLED_BYTES = 256 << 20
 """A typed field may hold fewer values than the shape says; the last is repeated. A few bytes could claim
 terabytes that way, so what is filled up is bounded (TF Serving tries to allocate it)."""
@@ -55,7 +55,8 @@ def _varint(value: int) -> bytes:
 
 
 def parse_shape(tensor: Any) -> tuple[int, ...] | None:
-    """The TensorProto's shape, or None when it is unknown, negative or has more than 2**63 elements."""
+    """The TensorProto's shape, or None when it is unknown, negative, or has more than 64 dimensions or
+    2**63 elements."""
     shape = tensor.tensor_shape
     dims = tuple([dim.size for dim in shape.dim])
     if shape.unknown_rank or len(dims) > MAX_DIMS or min(dims, default=0) < 0 or math.prod(dims) >= 1 << 63:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from serving import app, flags
@@ -50,6 +52,12 @@ def test_usage_names_every_flag_and_what_has_no_effect() -> None:
     assert all(f"--{flag.name}=" in text for flag in flags.FLAGS)
     assert '--ssl_config_file=""' in text
     assert "(not supported here)" in text
+
+
+def test_the_docs_name_what_does_not_work() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    missing = [flag.name for flag in flags.FLAGS if flag.effect != "works" and f"--{flag.name}" not in docs]
+    assert missing == []
 
 
 @pytest.mark.parametrize(

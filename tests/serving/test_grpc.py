@@ -290,6 +290,26 @@ def test_reload_refuses_what_is_no_model_list(server: Server) -> None:
     assert text.startswith("ServerModelConfig type not supported by HandleReloadConfigRequest.")
 
 
+def test_reload_over_grpc_and_a_unix_socket(start: Any, model_dir: Any, tmp_path: Any) -> None:
+    socket_path = tmp_path / "grpc.sock"
+    own = start(
+        "--model_name=m", f"--model_base_path={model_dir / 'affine'}", f"--grpc_socket_path={socket_path}"
+    )
+    config = (
+        'config { model_config_list { config { name: "new" base_path: "%s" model_platform: "tensorflow" } } }'
+        % (model_dir / "tf1")
+    )
+    message = text_format.Parse(config, model_management_pb2.ReloadConfigRequest())
+    answer = own.call(RELOAD, message, model_management_pb2.ReloadConfigResponse)
+    assert answer.status.error_code == 0
+    with grpc.insecure_channel(f"unix:{socket_path}") as channel:
+        call = channel.unary_unary(
+            PREDICT, predict_pb2.PredictRequest.SerializeToString, predict_pb2.PredictResponse.FromString
+        )
+        names = call(request("new", ids=np.array([1], np.int64)), timeout=20).outputs["names"]
+    assert list(names.string_val) == [b"dog"]
+
+
 def test_other_methods_are_unimplemented(server: Server) -> None:
     for method in ("Classify", "Regress", "MultiInference", "PredictStreamed"):
         code, _ = failure(

@@ -18,7 +18,8 @@ from serving import config, versions
 from serving.config import ModelConfig
 from serving.errors import Code, ServingError
 from serving.metrics import Metrics
-from serving.models import LoadOptions, ModelManager, State
+from serving.models import ModelManager
+from serving.servable import LoadOptions, State
 from tests.serving import models
 
 

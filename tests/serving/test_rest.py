@@ -143,7 +143,10 @@ def test_paths_outside_v1_are_not_found(server: Server) -> None:
 
 
 def test_json_bombs_are_refused(server: Server) -> None:
-    for body in ('{"instances": ' + "[" * 100_000, '{"instances": [' + "9" * 10_000 + "]}"):
+    bodies = ['{"instances": ' + "[" * 100_000, '{"instances": [' + "9" * 10_000 + "]}"]
+    bodies += ['{"instances": ' + "[" * depth + "1" + "]" * depth + "}" for depth in (65, 66, 70, 500, 950)]
+    bodies += ['{"instances": ' + '[{"x":' * depth + "1" + "}]" * depth + "}" for depth in (70, 300, 450)]
+    for body in bodies:
         status, _ = server.error("POST", AFFINE, body)
         assert status == 400
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-from serving import rest_json, rest_text
+from serving import rest_json, rest_tensor, rest_text
 from serving.errors import ServingError
 
 FLOAT = types_pb2.DT_FLOAT
@@ -104,7 +104,7 @@ def error_of(document: Any, **dtypes: int) -> str:
     ],
 )
 def test_values_come_through(dtype: int, value: Any) -> None:
-    array = rest_json.parse_tensor(value, dtype)
+    array = rest_tensor.parse_tensor(value, dtype)
     assert array.shape == np.array(value).shape
     np.testing.assert_array_equal(array, np.array(value).astype(array.dtype))
 
@@ -134,12 +134,12 @@ def test_values_come_through(dtype: int, value: Any) -> None:
 )
 def test_values_that_do_not_fit(dtype: int, value: Any, text: str) -> None:
     with pytest.raises(ServingError) as caught:
-        rest_json.parse_tensor(value, dtype)
+        rest_tensor.parse_tensor(value, dtype)
     assert text in caught.value.message
 
 
 def test_base64_with_line_breaks_and_without_padding() -> None:
-    assert rest_json.parse_tensor({"b64": "eH\n"}, types_pb2.DT_STRING)[()] == b"x"
+    assert rest_tensor.parse_tensor({"b64": "eH\n"}, types_pb2.DT_STRING)[()] == b"x"
 
 
 @pytest.mark.parametrize(

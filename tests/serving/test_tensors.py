@@ -89,7 +89,7 @@ def test_a_typed_field_is_filled_up_and_cut_as_tensorflow_does() -> None:
         proto(tf.string, [1 << 24], string_val=[b"x"]),
         proto(tf.float32, [3], tensor_content=b"1234"),
         proto(tf.float32, [1 << 40], tensor_content=b"1234"),
-        proto(tf.float32, [1] * 255, float_val=[1]),
+        proto(tf.float32, [1] * 65, float_val=[1]),
         proto(tf.string, [1], tensor_content=b"\1a"),
         proto(tf.resource, [1]),
         proto(tf.variant, [1]),
