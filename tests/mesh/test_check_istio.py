@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -142,3 +143,13 @@ def test_the_gateway_api_overlay_has_the_base_s_limits() -> None:
     for version in ("v1", "v2"):
         spec = overlay[f"DestinationRule object-detection/tf-serving-{version}"].spec
         assert spec["trafficPolicy"] == base["trafficPolicy"]
+
+
+def test_the_readme_maps_every_file_and_component() -> None:
+    text = (ISTIO / "README.md").read_text()
+    for file in (ISTIO / "base").rglob("*/*.yaml"):
+        name = str(file.relative_to(ISTIO / "base"))
+        assert name in text or re.sub(r"(prometheus-to-)[\w-]+", r"\1*", name) in text, name
+    for component in COMPONENTS:
+        name = str(component.relative_to(ISTIO / "components"))
+        assert f"`{name}`" in text or (name.startswith("weights/") and f"`{component.name}`" in text), name
