@@ -32,7 +32,11 @@ def static_bootstrap(rendered: Rendered) -> Json:
             return found
         return [inline(value) for value in node] if isinstance(node, list) else node
 
-    return {"static_resources": {"listeners": inline(rendered.listeners), "clusters": rendered.clusters}}
+    node = {"id": "sightline-mesh", "cluster": "sightline"}
+    return {
+        "node": node,
+        "static_resources": {"listeners": inline(rendered.listeners), "clusters": rendered.clusters},
+    }
 
 
 def render(
