@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
 
 from model import contract
 from model.contract import ModelMetadata
@@ -131,8 +128,9 @@ def read_metadata(folder: Path) -> ModelMetadata:
 
 def warmup_records() -> Iterator[bytes]:
     """Serialised PredictionLogs with one frame of each usual shape, as TF Serving replays them at load."""
-    import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    from model.quiet import tf
 
     for height, width in WARMUP_FRAMES:
         ramp = np.linspace(0, 255, width, dtype=np.uint8)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
 from model.network import ScaleFeatures
+from model.quiet import tf
 
 # A class logit in bf16 may be wrong by some hundredths; such places are kept here and judged again in float32.
 BF16_LOGIT_MARGIN = 0.25

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import tensorflow as tf
-
 from model.contract import LETTERBOX_GREY, STRIDE
+from model.quiet import tf
 
 # How much larger than the network needs it a JPEG decoded at reduced scale still has to be. At exactly the
 # size needed, the DCT's own scaling would replace the resampling that the network was trained with; with

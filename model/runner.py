@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from model import contract
 from model.evaluate import Prediction
+from model.quiet import tf
 
 
 class Runner:
@@ -25,8 +22,6 @@ class Runner:
         self._session = tf.compat.v1.Session(graph=graph)
         try:
             with graph.as_default():
-                # Its deprecation notice is about training code; TF Serving loads models in this way too.
-                tf.get_logger().setLevel("ERROR")
                 meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(folder))
             self._files = _Signature(meta, contract.SIGNATURE, contract.INPUT_IMAGE_BYTES)
             self._images = _Signature(meta, contract.SIGNATURE_LETTERBOXED, contract.INPUT_IMAGES)

@@ -12,13 +12,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import tensorflow as tf
-
 from model import contract
 from model.contract import ModelMetadata
 from model.network import Network
 from model.postprocess import detect
 from model.preprocess import preprocess
+from model.quiet import tf
 
 DTYPES = {"fp32": tf.float32, "bf16": tf.bfloat16}
 

@@ -2,13 +2,91 @@
 
 from __future__ import annotations
 
-import typer
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
 
-app = typer.Typer(
-    help="Measure: the engine against its peers, the stack against the engine.", no_args_is_help=True
-)
+import typer
+from rich.console import Console
+
+from sightline.commands.options import DEFAULT_IMGSZ, imgsz_hw
+from sightline.console import table_console
+
+app = typer.Typer(no_args_is_help=True)
+
+WeightsOption = Annotated[str, typer.Option(help="A .pt file, a known name, or demo.")]
+FolderOption = Annotated[Path, typer.Option(help="Where exported models are kept.")]
+RoundsOption = Annotated[int, typer.Option(min=1, help="Turns of each contender.")]
+FramesOption = Annotated[int, typer.Option(min=1, help="Frames of a turn, per caller.")]
 
 
 @app.callback()
 def bench() -> None:
     """Measure: the engine against its peers, the stack against the engine."""
+
+
+@app.command()
+def engine(
+    weights: WeightsOption = "demo",
+    folder: FolderOption = Path("runs/bench"),
+    rounds: RoundsOption = 8,
+    frames: FramesOption = 10,
+) -> None:
+    """JPEG bytes to boxes in one process: ours against ONNX Runtime and OpenVINO, taking turns."""
+    import onnxruntime  # noqa: F401  # missing extras are told before anything is exported
+    import openvino  # noqa: F401
+
+    from model.weights import locate, sha256
+    from sightline.bench.engine import run, shapes_hw
+    from sightline.bench.peers import onnx_file
+
+    console = table_console()
+    path = locate(weights)
+    models = {precision: _model(folder, weights, precision, console) for precision in ("fp32", "bf16")}
+    onnx = folder / f"onnx-{sha256(path)[:12]}"
+    if not all(onnx_file(onnx, hw).exists() for hw in shapes_hw()):
+        console.print("exporting to ONNX ...")
+        code = (
+            "import sys, pathlib\nfrom sightline.bench import engine, peers\n"
+            "peers.export_onnx(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), engine.shapes_hw())"
+        )
+        # In a process of its own: torch's threads are not to be beside those that are measured.
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path), str(onnx)], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"cannot export to ONNX: {done.stderr.strip().splitlines()[-1]}")
+    run(models, onnx, rounds, frames, console)
+
+
+@app.command()
+def stack(
+    weights: WeightsOption = "demo",
+    folder: FolderOption = Path("runs/bench"),
+    rounds: RoundsOption = 8,
+    frames: FramesOption = 20,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
+) -> None:
+    """What each hop costs: the engine in process, through the server, through relay and server."""
+    from model.export import resolve_precision
+    from sightline.bench.stack import run
+
+    console = table_console()
+    run(
+        _model(folder, weights, resolve_precision(precision), console),
+        folder / "logs",
+        rounds,
+        frames,
+        console,
+    )
+
+
+def _model(folder: Path, weights: str, precision: str, console: Console) -> Path:
+    """The version folder of these weights in this precision."""
+    from sightline.models import prepare
+
+    served = prepare(
+        folder / precision / "yolov8", weights, imgsz_hw(DEFAULT_IMGSZ), precision, console.print
+    )
+    return served.base / str(served.version)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from model import contract
 from sightline.commands.options import DEFAULT_IMGSZ, ImgszOption, PrecisionOption, TrustOption, imgsz_hw
+from sightline.console import table_console
 
 
 def export(
@@ -54,4 +54,4 @@ def verify(
     """Compare a SavedModel with Ultralytics' PyTorch model; exit status 1 beyond tolerance."""
     from sightline.verify_report import run
 
-    raise typer.Exit(run(model, weights, images or [], street, trust=trust, console=Console()))
+    raise typer.Exit(run(model, weights, images or [], street, trust=trust, console=table_console()))

@@ -1,0 +1,86 @@
+"""What a worker runs: our engine by itself, a peer, or our stack's services. Picklable by name for spawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from model import contract
+from sightline.bench.worker import Detect
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The SavedModel version in `folder`, in process, as the embedded server runs it: threads by load."""
+
+    folder: Path
+
+    def __call__(self, callers: int) -> list[Detect]:
+        import numpy as np
+
+        import model.quiet  # noqa: F401  # TensorFlow's first words would stand in the middle of the table
+        from serving.sessions import load
+
+        engine = load(str(self.folder))
+
+        def detect(jpeg: bytes) -> object:
+            image = np.array([jpeg], object)
+            return engine.run(contract.SIGNATURE, {contract.INPUT_IMAGE_BYTES: image})
+
+        return [detect] * callers
+
+
+@dataclass(frozen=True)
+class Peers:
+    """`runtime`: "onnxruntime", "openvino-f32" or "openvino-bf16"; `threads`: of each caller's network."""
+
+    runtime: str
+    onnx: Path
+    threads: int
+
+    def __call__(self, callers: int) -> list[Detect]:
+        from sightline.bench import peers
+
+        runtime, _, precision = self.runtime.partition("-")
+        if runtime == "onnxruntime":
+            compile_shape = partial(peers.onnxruntime_compiler, self.onnx, self.threads)
+        else:
+            compile_shape = partial(peers.openvino_compiler, self.onnx, self.threads, precision)
+        return [peers.Peer(compile_shape()).detect for _ in range(callers)]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Predict over gRPC at `target` (host:port)."""
+
+    target: str
+
+    def __call__(self, callers: int) -> list[Detect]:
+        import grpc
+
+        from client.channel import CHANNEL_OPTIONS
+        from client.predict import PREDICT, parse_response, request_bytes
+
+        def caller() -> Detect:
+            predict = grpc.insecure_channel(self.target, CHANNEL_OPTIONS).unary_unary(PREDICT)
+
+            def detect(jpeg: bytes) -> object:
+                request = request_bytes(contract.MODEL_NAME, contract.SIGNATURE, jpeg)
+                return parse_response(predict(request, timeout=30)).detections()
+
+            return detect
+
+        return [caller() for _ in range(callers)]
+
+
+@dataclass(frozen=True)
+class Relay:
+    """One stream per caller at `target` (host:port), one frame at a time."""
+
+    target: str
+
+    def __call__(self, callers: int) -> list[Detect]:
+        from client.bench import RelayCaller
+
+        return [RelayCaller(self.target, f"bench-{i}").detect for i in range(callers)]
