@@ -23,3 +23,11 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 def status_line(error: grpc.RpcError) -> str:
     """`CODE: details` of a failed call, in one line."""
     return f"{error.code().name}: {' '.join((error.details() or 'no details').split())}"
+
+
+def split_address(address: str, option: str) -> tuple[str, int]:
+    """host:port apart; an IPv6 host stands in brackets. Raises ValueError naming the option."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
+        raise ValueError(f"--{option}: expected host:port, got {address!r}")
+    return host.strip("[]"), int(port)

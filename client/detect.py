@@ -23,6 +23,7 @@ from client.report import (
     CameraReport,
     SinkReport,
     Summary,
+    advised,
     printable,
     status_line,
     status_table,
@@ -118,7 +119,9 @@ class _Run:
         failures += [sink.error for sink in sinks if sink.error]
         if account.delivered == 0 and not failures:
             worst = tally.errors.most_common(1)
-            failures.append(f"no frame was delivered: {worst[0][0] if worst else 'see the reasons above'}")
+            failures.append(
+                f"no frame was delivered: {advised(worst[0][0]) if worst else 'see the reasons above'}"
+            )
         return Summary(
             reports, account, tally, sinks, self._notes(), str(self._save_dir or ""),
             tuple(printable(failure) for failure in failures),

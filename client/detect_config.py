@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.channel import split_address
 from client.choose import Choice
 from client.sources import SourceOptions
 from client.stream import DEFAULT_TARGET, StreamConfig
@@ -58,6 +59,10 @@ class DetectConfig:
             raise ValueError("sources: expected at least one, such as 0, clip.mp4, a folder or synthetic")
         if self.duration_s < 0 or self.wait_s <= 0:
             raise ValueError("duration: expected 0 or more seconds; wait: more than 0")
+        if self.server:
+            split_address(self.server, "server")
+        else:
+            split_address(self.relay, "relay")
         Choice(self.conf, self.classes)
         self.source_options()
         self.stream_config(live=True)

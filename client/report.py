@@ -13,6 +13,11 @@ from rich.text import Text
 from client.tally import Tally
 from client.types import Account
 
+_ADVICE = {
+    "NOT_FOUND": "is a model of this name served there? See --model-name",
+    "UNAVAILABLE": "is the model server running?",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CameraReport:
@@ -72,7 +77,7 @@ class Summary:
             lost = f", {sink.dropped} dropped" if sink.dropped else ""
             lines.append(f"written   {sink.written} to {sink.name}{lost}")
         lines += [
-            f"errors    {count} frame{'s' * (count > 1)}: {text}"
+            f"errors    {count} frame{'s' * (count > 1)}: {text}{_first_file(tally, text, count)}"
             for text, count in tally.errors.most_common(3)
         ]
         lines += [f"note      {note}" for note in self.notes]
@@ -156,6 +161,12 @@ def sum_accounts(accounts: Iterable[Account]) -> Account:
     return total
 
 
+def advised(error: str) -> str:
+    """An error, and what may help where that can be told from its code."""
+    advice = _ADVICE.get(error.partition(":")[0])
+    return f"{error}; {advice}" if advice else error
+
+
 def printable(text: str) -> str:
     """Text from elsewhere without what could steer a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -165,6 +176,13 @@ def _outcomes(account: Account) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(account.dropped.items()))
     dropped = f"{account.dropped.total()} dropped" + (f" ({reasons})" if reasons else "")
     return f"{account.delivered} delivered, {account.errored} errored, {dropped}"
+
+
+def _first_file(tally: Tally, error: str, count: int) -> str:
+    """Which file had this error first, where frames are files."""
+    if error not in tally.examples:
+        return ""
+    return f" ({tally.examples[error]}{' first' * (count > 1)})"
 
 
 def _per_frame(tally: Tally) -> str:

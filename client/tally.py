@@ -59,7 +59,8 @@ class Tally:
     detections: int = 0
     ages: AgeHistogram = field(default_factory=AgeHistogram)
     versions: Counter[tuple[str, int]] = field(default_factory=Counter)  # (model name, version) -> frames
-    errors: Counter[str] = field(default_factory=Counter)  # "CODE: message" -> frames
+    errors: Counter[str] = field(default_factory=Counter)  # "CODE: message", for people -> frames
+    examples: dict[str, str] = field(default_factory=dict)  # error -> the first file that had it
     first_s: float = math.inf  # the first capture, time.monotonic()
     first_delivered_s: float = math.inf
     last_s: float = -math.inf  # the last result
@@ -75,7 +76,9 @@ class Tally:
             self.first_s = min(self.first_s, result.frame.captured_s)
             self.last_s = now
             if result.status is Status.ERRORED:
-                _count(self.errors, result.error or "no reason given", "other errors")
+                kind = _count(self.errors, plain_error(result.error or "no reason given"), "other errors")
+                if result.frame.name:
+                    self.examples.setdefault(kind, result.frame.name)
             if result.status is not Status.DELIVERED or result.detections is None:
                 return
             self.delivered += 1
@@ -96,6 +99,7 @@ class Tally:
                 total.ages.merge(tally.ages)
                 total.versions.update(tally.versions)
                 total.errors.update(tally.errors)
+                total.examples = tally.examples | total.examples
                 total.first_s = min(total.first_s, tally.first_s)
                 total.first_delivered_s = min(total.first_delivered_s, tally.first_delivered_s)
                 total.last_s = max(total.last_s, tally.last_s)
@@ -119,6 +123,18 @@ class Tally:
         return len(ages) / span_s, float(median), float(high)
 
 
-def _count(counter: Counter[Kind], kind: Kind, others: Kind) -> None:
-    """Count one of a kind, or of `others` once there are too many kinds."""
-    counter[kind if kind in counter or len(counter) < MAX_KINDS else others] += 1
+def plain_error(text: str) -> str:
+    """A model's error for people: without TensorFlow's graph nodes, and an assertion's parts as one sentence.
+
+    `assertion failed: [expected at most] [50] [pixels]\n\t [[{{node Assert}}]]` -> `expected at most 50 pixels`
+    """
+    text = text.partition("[[{{")[0].rstrip()
+    before, failed, parts = text.partition("assertion failed: ")
+    return before + parts.strip("[]").replace("] [", " ") if failed else text
+
+
+def _count(counter: Counter[Kind], kind: Kind, others: Kind) -> Kind:
+    """Count one of a kind, or of `others` once there are too many kinds; returns which."""
+    counted = kind if kind in counter or len(counter) < MAX_KINDS else others
+    counter[counted] += 1
+    return counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.channel import split_address
 from model.contract import MODEL_NAME, SIGNATURE
 
 
@@ -50,11 +51,3 @@ class RelayConfig:
                 )
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
             raise ValueError(f"--metrics-port: expected 0 to 65535, got {self.metrics_port}")
-
-
-def split_address(address: str, option: str) -> tuple[str, int]:
-    """host:port apart; an IPv6 host stands in brackets. Raises ValueError naming the option."""
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= 65535):
-        raise ValueError(f"--{option}: expected host:port, got {address!r}")
-    return host.strip("[]"), int(port)

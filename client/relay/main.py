@@ -16,8 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from client.channel import MAX_MESSAGE_BYTES
-from client.relay.config import RelayConfig, split_address
+from client.channel import MAX_MESSAGE_BYTES, split_address
+from client.relay.config import RelayConfig
 from client.relay.health import set_health, watch_model
 from client.relay.metrics import RelayMetrics
 from client.relay.service import SERVICE, RelayService
