@@ -15,13 +15,17 @@ from sightline.commands import bench, model, relay, stream
 EXTRAS = {
     "tensorflow": "serving",
     "tensorflow_serving": "serving",
+    "httptools": "serving",
     "uvicorn": "serving",
     "torch": "export",
+    "torchvision": "export",
     "ultralytics": "export",
+    "ultralytics-opencv-headless": "export",  # what its metadata calls it
     "pycocotools": "export",
     "onnxruntime": "bench",
     "openvino": "bench",
     "onnx": "bench",
+    "onnxscript": "bench",
 }
 
 app = typer.Typer(

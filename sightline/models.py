@@ -41,8 +41,10 @@ def prepare(
 
     `weights_spec` None: Ultralytics' yolov8n.pt, or where it can't be fetched the demo weights that the project
     ships; a version of either that is there already is taken without asking the network again.
-    Raises model.weights.WeightsError for the weights, RuntimeError with the export's own words where it fails.
+    Raises ValueError for imgsz and precision, model.weights.WeightsError for the weights, RuntimeError with the
+    export's own words where it fails.
     """
+    ExportConfig(weights_spec or weights.DEMO_NAME, base, imgsz, precision)  # it checks what was asked for
     known = [weights.PINNED[PREFERRED_WEIGHTS], DEMO_WEIGHTS_SHA256]
     if weights_spec is not None:
         path = weights.locate(weights_spec)
@@ -95,4 +97,4 @@ def _export(base: Path, path: Path, imgsz: tuple[int, int], precision: str) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it exited with {done.returncode}"]
-        raise RuntimeError(lines[-1])
+        raise RuntimeError(lines[-1].removeprefix("sightline: "))

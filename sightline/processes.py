@@ -48,6 +48,11 @@ class Child:
         try:
             self._process.wait(max(0.0, end_s - time.monotonic()))
         except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
@@ -90,5 +95,9 @@ class Children:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         end_s = time.monotonic() + STOP_GRACE_S
-        while self._children:
-            self._children.pop().stop(end_s)
+        try:
+            for child in reversed(self._children):
+                child.stop(end_s)
+        finally:
+            for child in self._children:  # what a second Ctrl-C kept from ending in peace
+                child.kill()

@@ -38,6 +38,11 @@ class Ports:
     relay_port: int = 8600
     metrics_port: int = 8601
 
+    def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            if not 1 <= number <= 65535:
+                raise ValueError(f"--{name.replace('_', '-')}: expected 1 to 65535, got {number}")
+
     def check_free(self) -> None:
         """Raise PortTaken for the first that cannot be listened on, ValueError for two that are the same."""
         taken: dict[int, str] = {}

@@ -17,7 +17,9 @@ SOURCE_HELP = "0 (webcam), a video, an RTSP or HTTP URL, a folder, a glob, an im
 ConfOption = Annotated[
     float, typer.Option(help="Keep detections that score as much; 0: all that the model gives.")
 ]
-ClassesOption = Annotated[list[str] | None, typer.Option(help="Keep these classes only: names or ids.")]
+ClassesOption = Annotated[
+    list[str] | None, typer.Option(help="Keep these classes only: names or ids, as in 0,2.")
+]
 MaxAgeOption = Annotated[
     float | None, typer.Option(help="Drop frames older than this, in seconds. Default: 0.2 for live sources.")
 ]
@@ -32,7 +34,9 @@ def detect(
     sources: Annotated[list[str], typer.Argument(help=SOURCE_HELP)],
     relay: Annotated[str, typer.Option(help="The relay's host:port.")] = "127.0.0.1:8600",
     server: Annotated[str, typer.Option(help="Ask a TF Serving at this host:port instead of a relay.")] = "",
-    model_name: Annotated[str, typer.Option(help="The model's name there.")] = contract.MODEL_NAME,
+    model_name: Annotated[
+        str | None, typer.Option(help=f"The model's name there. Default: {contract.MODEL_NAME}.")
+    ] = None,
     conf: ConfOption = 0.0,
     classes: ClassesOption = None,
     imgsz: Annotated[
@@ -53,6 +57,7 @@ def detect(
         float, typer.Option(help="Seconds to try for a relay or server that is not there.")
     ] = 5.0,
     save: SaveOption = False,
+    show: Annotated[bool, typer.Option("--show", hidden=True)] = False,
     jsonl: JsonlOption = "",
     project: Annotated[str, typer.Option(help="Folder of saved runs.")] = "runs/detect",
     name: Annotated[str, typer.Option(help="This run's folder in it.")] = "predict",
@@ -60,13 +65,19 @@ def detect(
     """Stream sources through the relay and show, count and save what is found."""
     from client.detect import run
 
+    if show:
+        raise ValueError(
+            "--show: there are no windows in the headless OpenCV; --save writes annotated pictures"
+        )
+    if model_name is not None and not server:
+        raise ValueError("--model-name goes with --server; which model a relay asks is its own --model-name")
     config = DetectConfig(
         sources=tuple(sources),
         relay=relay,
         server=server,
-        model_name=model_name,
+        model_name=model_name or contract.MODEL_NAME,
         conf=conf,
-        classes=tuple(classes or ()),
+        classes=_class_list(classes),
         imgsz=imgsz,
         jpeg_quality=jpeg_quality,
         max_age_s=max_age,
@@ -110,7 +121,7 @@ def up(
     detect_config = DetectConfig(
         sources=tuple(sources or ["synthetic"]),
         conf=conf,
-        classes=tuple(classes or ()),
+        classes=_class_list(classes),
         max_age_s=max_age,
         duration_s=duration,
         save=save,
@@ -127,3 +138,8 @@ def up(
         models=models,
     )
     raise typer.Exit(run(config, Console(stderr=jsonl == "-")))
+
+
+def _class_list(options: list[str] | None) -> tuple[str, ...]:
+    """`--classes 0,2 --classes dog` -> ("0", "2", "dog")."""
+    return tuple(part for option in options or () for part in option.split(","))
