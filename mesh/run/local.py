@@ -144,10 +144,20 @@ class Mesh:
             raise MeshError("the mesh is not running")
         return read_stats(self.envoy)
 
-    def reload(self) -> None:
-        """Take over the files as they are now. Raises MeshError, and leaves all as it was, when they are wrong."""
-        rendered, hosts = self.render(Loaded())
-        self._swap(rendered, hosts)
+    def use(self, *components: Path) -> None:
+        """Put these components in the place of the present ones while calls go on, and wait until Envoy has them.
+
+        Raises MeshError, and leaves all as it was, when they are wrong. Call it with `watch=False` in the config:
+        files are followed for the components that the mesh began with.
+        """
+        before = self.config
+        self.config = dataclasses.replace(before, components=components)
+        try:
+            rendered, hosts = self.render(Loaded())
+            self._swap(rendered, hosts)
+        except MeshError:
+            self.config = before
+            raise
 
     def _ready(self, version: str) -> bool:
         """Whether the first listeners are all there. Raises MeshError when Envoy refuses them."""

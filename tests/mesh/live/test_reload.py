@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from mesh.resources import MeshError
 from tests.mesh.live.support import ISTIO, Caller, FakeServer, outbound, running, topology, wait_for
 
 
@@ -150,3 +151,25 @@ def test_limits_and_policies_change_under_traffic_without_a_lost_call(copy: Path
             wait_for(lambda: v1.calls > seen + 100)
         assert all(line.startswith("mesh: took over") for line in lines)
         assert caller.codes == {grpc.StatusCode.OK: caller.codes.total()}
+
+
+def test_components_change_while_it_runs(tmp_path: Path) -> None:
+    """A fault comes and goes; a component that does not fit leaves all as it was."""
+    components = ISTIO / "components"
+    with FakeServer(1) as v1, FakeServer(2) as v2:
+        where = topology({"v1": [v1], "v2": [v2]})
+        with running(where, tmp_path) as mesh, Caller(outbound(mesh)) as caller:
+            mesh.use(components / "weights" / "100")
+            caller.many(50)
+            assert caller.versions == {2: 50}
+            with pytest.raises(MeshError, match="not a folder with a kustomization"):
+                mesh.use(tmp_path / "none")
+            caller.many(50)
+            assert caller.versions == {2: 100}
+            mesh.use(components / "faults" / "abort")
+            caller.many(300)
+            assert caller.codes[grpc.StatusCode.UNAVAILABLE] > 0
+            mesh.use()
+            failed = caller.codes[grpc.StatusCode.UNAVAILABLE]
+            caller.many(100)
+            assert caller.codes[grpc.StatusCode.UNAVAILABLE] == failed
