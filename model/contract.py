@@ -13,8 +13,9 @@ from typing import Any
 SIGNATURE = "serving_default"
 INPUT_IMAGE_BYTES = "image_bytes"  # DT_STRING [N]: one JPEG or PNG file each
 
-# Detections of one image are sorted by falling score; rows from num_detections on are padding.
-OUTPUT_BOXES = "detection_boxes"  # float32 [N, max_det, 4]: ymin, xmin, ymax, xmax in 0..1 of the *original* image
+# Detections of one image are sorted by falling score; rows from num_detections on are padding. A box is
+# ymin, xmin, ymax, xmax in 0..1 of the *original* image.
+OUTPUT_BOXES = "detection_boxes"  # float32 [N, max_det, 4]; padding 0
 OUTPUT_SCORES = "detection_scores"  # float32 [N, max_det]: 0..1; padding 0
 OUTPUT_CLASSES = "detection_classes"  # float32 [N, max_det]: 0-based class ids; padding 0
 OUTPUT_CLASS_TEXT = "detection_classes_as_text"  # DT_STRING [N, max_det]: class names, UTF-8; padding ""

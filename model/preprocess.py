@@ -68,7 +68,7 @@ def _frame_hw(file: tf.Tensor, max_pixels: int) -> tf.Tensor:
         hw = tf.cond(_is_jpeg(file), lambda: tf.io.extract_jpeg_shape(file)[:2], lambda: _png_hw(file))
     pixels = tf.reduce_prod(tf.cast(hw, tf.int64))
     small = tf.debugging.Assert(
-        (pixels > 0) & (pixels <= max_pixels),
+        tf.reduce_all(hw > 0) & (pixels <= max_pixels),
         [
             "expected an image of at least 1 and at most",
             max_pixels,

@@ -1,0 +1,23 @@
+"""The shipped demo weights: the file that was meant, small, and good at its street."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from model.demo import DEMO_WEIGHTS, DEMO_WEIGHTS_SHA256
+from model.demo.evaluate import evaluate
+
+
+def test_the_file_is_the_one_that_was_meant() -> None:
+    data = DEMO_WEIGHTS.read_bytes()
+    assert hashlib.sha256(data).hexdigest() == DEMO_WEIGHTS_SHA256
+    assert len(data) <= 7_000_000
+
+
+def test_it_finds_what_is_in_unseen_streets() -> None:
+    """A few frames only; `python -m model.demo.evaluate` measures on many."""
+    low, high = evaluate(DEMO_WEIGHTS, 16, seed=7, imgsz=640, square=False)
+    assert low.map50 > 0.8
+    assert low.map50 >= high.map50 > 0.7
+    assert not any(math.isnan(result.ap50) for result in low.per_class.values())
