@@ -20,7 +20,8 @@ MAX_CAMERA_ID_BYTES = 256
 class Camera:
     """The state of one stream. Runs on one event loop; nothing in it is called from another thread.
 
-    `metadata`: what goes with each of its Predicts.
+    `metadata`: what goes with each of its Predicts. `subject`: the only camera id that its token allows, if it
+    came with one.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class Camera:
         scheduler: Scheduler,
         metrics: RelayMetrics,
         metadata: tuple[tuple[str, str], ...],
+        subject: str = "",
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
+        self._subject = subject
         self.camera_id = ""
         self.mailbox: Slot | None = None
         self.in_flight = 0
@@ -52,7 +55,10 @@ class Camera:
         self._slots.append(slot)
         self._metrics.received.inc()
         self._metrics.pending.inc()
-        if problem := self._problem(frame):
+        if self._subject and frame.camera_id != self._subject:
+            text = f"camera_id: the token is for {self._subject!r}, got a frame of {frame.camera_id!r}"
+            slot.fail(grpc.StatusCode.PERMISSION_DENIED, text)
+        elif problem := self._problem(frame):
             slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
         elif self.draining:
             slot.drop("shutdown")

@@ -17,6 +17,9 @@ from client.wire import relay_pb2 as pb
 SERVICE = "sightline.v1.Relay"
 HELLO = (("sightline-relay", "v1"),)
 FORWARDED = ("version",)  # metadata of the stream that goes on to the model server
+# Whose token it is, set by the gateway from the token that it checked (istio/base/ingress). Without a gateway
+# in front nobody sets it, and any camera id is taken.
+SUBJECT = "sightline-token-subject"
 
 
 class RelayService:
@@ -43,10 +46,10 @@ class RelayService:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"the relay holds {limit} streams already (--max-streams)"
             )
-        forwarded = tuple(
-            (key, value) for key, value in context.invocation_metadata() or () if key in FORWARDED
-        )
-        camera = Camera(self._config, self._scheduler, self._metrics, forwarded)
+        metadata = tuple(context.invocation_metadata() or ())
+        forwarded = tuple((key, value) for key, value in metadata if key in FORWARDED)
+        subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
+        camera = Camera(self._config, self._scheduler, self._metrics, forwarded, subject)
         self._cameras.add(camera)
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))

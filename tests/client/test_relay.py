@@ -85,6 +85,20 @@ def test_a_wrong_camera_id_is_that_frames_error(detect: Call, camera_id: str, me
     assert message in results[1].error.message
 
 
+def test_a_token_allows_its_own_camera_only(relay: RelayThread) -> None:
+    """The gateway says whose token it is; a frame of another camera is that frame's error."""
+    with grpc.insecure_channel(relay.target) as channel:
+        call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
+        metadata = (("sightline-token-subject", "c"),)
+        frames = [frame(1), frame(2, camera_id="other"), frame(3)]
+        own, other, again = list(call(iter(frames), timeout=20, metadata=metadata))
+        (foreign,) = list(call(iter([frame(1, camera_id="d")]), timeout=20, metadata=metadata))
+    assert (outcome(own), outcome(again)) == ("delivered", "delivered")
+    for refused in (other, foreign):
+        assert refused.error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+        assert "the token is for 'c'" in refused.error.message
+
+
 def test_bytes_that_are_no_frame_end_the_stream_after_the_results(relay: RelayThread) -> None:
     with grpc.insecure_channel(relay.target) as channel:
         call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
