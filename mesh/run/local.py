@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import tempfile
 import threading
@@ -28,6 +29,7 @@ from mesh.run.stats import MeshStats, read_stats
 from mesh.run.update import apply, refused
 from mesh.tokens import ISSUER, TokenIssuer, default_state
 
+FOLDER = "sightline-mesh-"  # then the process that runs it
 POLL_S = 0.2  # how often the files' times are looked at: a change is live well within a second
 
 
@@ -97,7 +99,8 @@ class Mesh:
         loaded = Loaded()
         rendered, hosts = self.render(loaded)
         check_free(self.topology)
-        self._folder = Path(tempfile.mkdtemp(prefix="sightline-mesh-"))
+        sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self._files = ConfigFolder(self._folder)
         self._logs = self.config.logs or self._folder
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -215,6 +218,25 @@ class Mesh:
                 self.config.log(f"mesh: the last good configuration stays: {error}")
             loaded.files |= fresh.files
             times = {**now, **{path: seen for path, seen in _times(fresh.files).items() if path not in now}}
+
+
+def sweep() -> None:
+    """Remove our folders of runs that were killed: they hold keys."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def gateway_hosts(resources: list[Resource]) -> list[str]:

@@ -17,7 +17,7 @@ from mesh.run import Mesh
 from mesh.stack import stack_topology
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
 from tests.mesh.live.support import ISTIO, Camera, component, operation, running, wait_for
-from tests.mesh.live.test_split import interval
+from tests.mesh.live.test_split import assert_share
 
 FAULTS = ISTIO / "components" / "faults"
 
@@ -70,14 +70,18 @@ def versions(results: list[relay_pb2.Result]) -> Counter[int]:
 
 def test_one_long_stream_is_split_per_frame(tmp_path: Path) -> None:
     with stack(tmp_path) as (mesh, _, v1, v2):
-        results, code = stream(mesh, 2000)
-        assert code is grpc.StatusCode.OK
-        assert [result.frame_id for result in results] == list(range(2000))  # in order, none lost
-        served = versions(results)
-        assert served.total() == 2000
-        low, high = interval(2000, 0.2)
-        assert low <= served[2] <= high
-        assert (len(v1.requests), len(v2.requests)) == (served[1], served[2])
+
+        def counts() -> tuple[int, int]:
+            before = len(v1.requests), len(v2.requests)
+            results, code = stream(mesh, 2000)
+            assert code is grpc.StatusCode.OK
+            assert [result.frame_id for result in results] == list(range(2000))  # in order, none lost
+            served = versions(results)
+            assert served.total() == 2000
+            assert (len(v1.requests) - before[0], len(v2.requests) - before[1]) == (served[1], served[2])
+            return served[2], served[1]
+
+        assert_share(counts, 0.2)
         assert v1.requests[0]["sightline-camera-id"] == "cam-1"
 
 

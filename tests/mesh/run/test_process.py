@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from mesh.render.topology import Address
 from mesh.resources import MeshError
 from mesh.run import Mesh, MeshConfig, status_line
+from mesh.run.local import FOLDER, sweep
 from mesh.run.stats import MeshStats
 from mesh.stack import istio_folder, stack_topology
 
@@ -63,6 +65,16 @@ def test_envoy_ends_with_its_parent(tmp_path: Path, how: signal.Signals) -> None
     while alive(envoy):
         assert time.monotonic() < deadline, "an orphan"
         time.sleep(0.02)
+
+
+def test_folders_of_killed_runs_are_removed() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead, own = (Path(tempfile.mkdtemp(prefix=f"{FOLDER}{pid}-")) for pid in (child.pid, os.getpid()))
+    sweep()
+    assert not dead.exists()
+    assert own.exists()
+    own.rmdir()
 
 
 def config(tmp_path: Path, **more: object) -> MeshConfig:
