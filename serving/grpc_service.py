@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2,
-    predict_pb2,
-    prediction_service_pb2,
-)
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
-from serving import info
-from serving.config import from_proto
-from serving.errors import Code, ServingError, invalid, truncated
+from serving.errors import Code, ServingError, truncated
 from serving.metrics import Metrics
 from serving.predict import Predictor
+from serving.servicer import Servicer
 
 log = logging.getLogger(__name__)
 
@@ -73,74 +63,6 @@ class CountingPool(ThreadPoolExecutor):
             self._count -= 1
 
 
-class Servicer:
-    """The methods, from request bytes to response messages (or ServingError)."""
-
-    def __init__(self, predictor: Predictor, metrics: Metrics) -> None:
-        self._predictor = predictor
-        self._manager = predictor.manager
-        self._metrics = metrics
-
-    def predict(self, data: bytes, context: Any) -> Any:
-        """PredictionService.Predict."""
-        start = time.perf_counter()
-        request = _parse(predict_pb2.PredictRequest, data)
-        status = "OK"
-        try:
-            return self._predictor.predict(request, _time_left(context))
-        except ServingError as error:
-            status = error.code.name
-            raise
-        finally:
-            name = request.model_spec.name
-            label = self._metrics.model_label(name, self._manager.knows(name))
-            self._metrics.count_request(label, status)
-            if status == "OK":
-                self._metrics.observe_request(label, "Predict", "GRPC", time.perf_counter() - start)
-
-    def metadata(self, data: bytes, _: Any) -> Any:
-        """PredictionService.GetModelMetadata."""
-        return info.model_metadata(
-            self._manager, _parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
-        )
-
-    def status(self, data: bytes, _: Any) -> Any:
-        """ModelService.GetModelStatus."""
-        return info.model_status(self._manager, _parse(get_model_status_pb2.GetModelStatusRequest, data))
-
-    def reload(self, data: bytes, context: Any) -> Any:
-        """ModelService.HandleReloadConfigRequest: the code is the RPC's and the response's, both."""
-        request = _parse(model_management_pb2.ReloadConfigRequest, data)
-        if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-                "Only ModelConfigList is currently supported"
-            )
-        self._manager.configure(from_proto(request.config))
-        return model_management_pb2.ReloadConfigResponse()
-
-    def unsupported(self, _: bytes, __: Any) -> Any:
-        """Classify, Regress and MultiInference."""
-        raise ServingError(
-            Code.UNIMPLEMENTED, "Only Predict is served here, not Classify, Regress, MultiInference."
-        )
-
-
-def _parse(message: Any, data: bytes) -> Any:
-    try:
-        return message.FromString(data)
-    except DecodeError:
-        raise ServingError(Code.INTERNAL, f"The request is not a valid {message.DESCRIPTOR.name}.") from None
-
-
-def _time_left(context: Any) -> float | None:
-    """Seconds until the client's deadline, None when it set none; raises ServingError when it has passed."""
-    left: float | None = context.time_remaining()
-    if left is not None and left <= 0:
-        raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    return left
-
-
 def _behaviour(method: Behaviour) -> Behaviour:
     """A method as grpcio calls it: bytes in, bytes out, errors as status."""
 
@@ -165,9 +87,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         methods: dict[str, Behaviour] = {
             f"/{PREDICTION_SERVICE}/Predict": servicer.predict,
             f"/{PREDICTION_SERVICE}/GetModelMetadata": servicer.metadata,
-            f"/{PREDICTION_SERVICE}/Classify": servicer.unsupported,
-            f"/{PREDICTION_SERVICE}/Regress": servicer.unsupported,
-            f"/{PREDICTION_SERVICE}/MultiInference": servicer.unsupported,
+            f"/{PREDICTION_SERVICE}/Classify": servicer.classify,
+            f"/{PREDICTION_SERVICE}/Regress": servicer.regress,
+            f"/{PREDICTION_SERVICE}/MultiInference": servicer.multi_inference,
             f"/{MODEL_SERVICE}/GetModelStatus": servicer.status,
             f"/{MODEL_SERVICE}/HandleReloadConfigRequest": servicer.reload,
         }

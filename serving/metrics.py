@@ -55,9 +55,9 @@ class Metrics:
         """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
         self._request_us.labels(model, api, entrypoint).observe(seconds * 1e6)
 
-    def observe_run(self, model: str, seconds: float) -> None:
+    def observe_run(self, model: str, seconds: float, api: str = "Predict") -> None:
         """A session run succeeded."""
-        self._runtime_us.labels(model, "Predict", "TF1").observe(seconds * 1e6)
+        self._runtime_us.labels(model, api, "TF1").observe(seconds * 1e6)
         self._graph_runs.inc()
         self._graph_us.inc(int(seconds * 1e6))
 

@@ -1,4 +1,4 @@
-"""Predict, the same for gRPC and REST: check a request against its signature, run it, build the answer."""
+"""Predict and its kin, the same for gRPC and REST: check a request against its signature, run it, build the answer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving import tensors
+from serving import examples, tensors
 from serving.errors import invalid
 from serving.metrics import Metrics
 from serving.models import ModelManager
-from serving.request import parse_predict
+from serving.request import DEFAULT_SIGNATURE, parse_predict
 from serving.sessions import Model
 
 
@@ -36,11 +37,52 @@ class Predictor:
         signature, inputs, wanted = parse_predict(model, request, self._check_method)
         results = self.run(model, request.model_spec.name, signature, inputs, wanted, timeout_s)
         response = predict_pb2.PredictResponse()
-        spec = response.model_spec
-        spec.name, spec.signature_name = request.model_spec.name, signature
-        spec.version.value = version
+        _fill_spec(response.model_spec, request.model_spec.name, signature, version)
         for alias, array in results.items():
             tensors.encode(array, response.outputs[alias], as_content=self._as_content)
+        return response
+
+    def classify(self, request: Any, timeout_s: float | None) -> Any:
+        """Answer a ClassificationRequest."""
+        response = classification_pb2.ClassificationResponse()
+        self._examples(request, examples.CLASSIFY, response, timeout_s)
+        return response
+
+    def regress(self, request: Any, timeout_s: float | None) -> Any:
+        """Answer a RegressionRequest."""
+        response = regression_pb2.RegressionResponse()
+        self._examples(request, examples.REGRESS, response, timeout_s)
+        return response
+
+    def _examples(self, request: Any, method: str, response: Any, timeout_s: float | None) -> None:
+        """Run Classify or Regress and fill its response."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        version, model = self.manager.find(request.model_spec)
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature = examples.find_signature(model.signatures, name, method, self._check_method)
+        outputs = examples.outputs_of(signature, method, self._check_method)
+        rows = examples.serialized(request.input)
+        api = "Classify" if method == examples.CLASSIFY else "Regress"
+        results = self.run(model, request.model_spec.name, name, {"inputs": rows}, outputs, timeout_s, api)
+        _fill_spec(response.model_spec, request.model_spec.name, name, version)
+        examples.FILL[method](results, len(rows), response.result)
+
+    def multi_inference(self, request: Any, timeout_s: float | None) -> Any:
+        """Answer a MultiInferenceRequest: each signature is run by itself."""
+        version, model = self.manager.find(request.tasks[0].model_spec if request.tasks else ModelSpec())
+        plan = examples.check_tasks(request.tasks, model.signatures, self._check_method)
+        rows = examples.serialized(request.input)
+        response = inference_pb2.MultiInferenceResponse()
+        model_name = request.tasks[0].model_spec.name
+        for name, method, outputs in plan:
+            results = self.run(
+                model, model_name, name, {"inputs": rows}, outputs, timeout_s, "MultiInference"
+            )
+            entry = response.results.add()
+            _fill_spec(entry.model_spec, model_name, name, version)
+            kind = "classification_result" if method == examples.CLASSIFY else "regression_result"
+            examples.FILL[method](results, len(rows), getattr(entry, kind))
         return response
 
     def run(
@@ -51,6 +93,7 @@ class Predictor:
         inputs: Mapping[str, NDArray[Any]],
         wanted: list[str],
         timeout_s: float | None,
+        api: str = "Predict",
     ) -> dict[str, NDArray[Any]]:
         """Run a signature of the model called `name` and record how long that took."""
         start = time.perf_counter()
@@ -58,5 +101,11 @@ class Predictor:
             results = model.run(signature, inputs, wanted, timeout_s)
         except (TypeError, ValueError) as error:  # an array TensorFlow cannot take
             raise invalid(str(error)) from None
-        self._metrics.observe_run(name, time.perf_counter() - start)
+        self._metrics.observe_run(name, time.perf_counter() - start, api)
         return results
+
+
+def _fill_spec(spec: Any, name: str, signature: str, version: int) -> None:
+    """What an answer says of the model; never a label."""
+    spec.name, spec.signature_name = name, signature
+    spec.version.value = version

@@ -12,7 +12,6 @@ import re
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,18 +19,23 @@ from typing import Any
 from urllib.parse import unquote
 
 import uvicorn
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
 
-from serving import info, rest_json, rest_text
+from serving import info, rest_examples, rest_json, rest_text
 from serving.errors import HTTP_STATUS, Code, ServingError, invalid
 from serving.metrics import Metrics
 from serving.predict import Predictor
 from serving.request import DEFAULT_SIGNATURE
+from serving.rest_body import Receive, read_body
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = (1 << 31) - 1
-MAX_GUNZIPPED_BYTES = 100 << 20
 JSON = "application/json"
 _NAME = r"(?P<name>[^/:]+)"
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -42,7 +46,6 @@ _CORS = [
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
 ]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -70,6 +73,7 @@ class RestApp:
 
     def __init__(self, options: RestOptions, predictor: Predictor, metrics: Metrics) -> None:
         self._options = options
+        self._timeout_s = options.timeout_s or None
         self._predictor = predictor
         self._manager = predictor.manager
         self._metrics = metrics
@@ -83,7 +87,7 @@ class RestApp:
         if scope["query_string"]:
             path += "?" + scope["query_string"].decode("latin-1")
         try:
-            body = await _body(receive, dict(scope["headers"]).get(b"content-encoding", b""))
+            body = await read_body(receive, dict(scope["headers"]).get(b"content-encoding", b""))
         except ServingError as error:
             answer = Answer(HTTP_STATUS[error.code], rest_text.error(error))
         else:
@@ -146,8 +150,14 @@ class RestApp:
     def _call(self, api: str, spec: Any, body: bytes) -> bytes:
         if api == "predict":
             return self._predict(spec, body)
-        if api in ("classify", "regress"):
-            raise ServingError(Code.UNIMPLEMENTED, f"Only predict is served here, not {api}.")
+        if api == "classify":
+            request = classification_pb2.ClassificationRequest(model_spec=spec)
+            rest_examples.fill_request(rest_json.parse_body(body), request)
+            return rest_examples.classifications(self._predictor.classify(request, self._timeout_s).result)
+        if api == "regress":
+            request = regression_pb2.RegressionRequest(model_spec=spec)
+            rest_examples.fill_request(rest_json.parse_body(body), request)
+            return rest_examples.regressions(self._predictor.regress(request, self._timeout_s).result)
         if not spec.name:
             raise invalid("Missing model name in request.")
         if api == "GetModelStatus":
@@ -168,8 +178,7 @@ class RestApp:
         if not infos:
             raise invalid(f"Failed to get input map for signature: {signature}")
         inputs, layout = rest_json.parse_inputs(document, infos)
-        timeout_s = self._options.timeout_s or None
-        results = self._predictor.run(model, spec.name, signature, inputs, [], timeout_s)
+        results = self._predictor.run(model, spec.name, signature, inputs, [], self._timeout_s)
         return rest_text.predictions(results, layout)
 
 
@@ -184,36 +193,6 @@ def _model_spec(name: str, found: re.Match[str]) -> Any:
     if found["label"]:
         spec.version_label = unquote(found["label"], errors="replace")
     return spec
-
-
-async def _body(receive: Receive, encoding: bytes) -> bytes:
-    """The request's body, gunzipped if it says so; raises ServingError when it is too large or broken."""
-    chunks, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ServingError(Code.CANCELLED, "The client closed the connection.")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise ServingError(Code.RESOURCE_EXHAUSTED, f"The request is larger than {MAX_BODY_BYTES} bytes.")
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    body = b"".join(chunks)
-    return await asyncio.to_thread(_gunzip, body) if encoding.strip().lower() == b"gzip" else body
-
-
-def _gunzip(body: bytes) -> bytes:
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        data = unzip.decompress(body, MAX_GUNZIPPED_BYTES)
-    except zlib.error:
-        raise invalid("The request says Content-Encoding: gzip, but its body is not gzip.") from None
-    if unzip.unconsumed_tail or not unzip.eof:
-        raise invalid(
-            f"The gzip body is cut short, or larger than {MAX_GUNZIPPED_BYTES} bytes when decompressed."
-        )
-    return data
 
 
 class RestServer:

@@ -104,11 +104,15 @@ def _all_fit(values: list[Any], dtype: int) -> bool:
     return False
 
 
-def _type_error(value: Any, dtype: int) -> Exception:
+def json_type(value: Any) -> str:
+    """RapidJSON's name of a value's type."""
     kinds = {type(None): "Null", list: "Array", dict: "Object", str: "String"}
-    kind = str(value) if isinstance(value, bool) else kinds.get(type(value), "Number")
+    return str(value) if isinstance(value, bool) else kinds.get(type(value), "Number")
+
+
+def _type_error(value: Any, dtype: int) -> Exception:
     expected = types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
-    return invalid(f"JSON Value: {shown(value)} Type: {kind} is not of expected type: {expected}")
+    return invalid(f"JSON Value: {shown(value)} Type: {json_type(value)} is not of expected type: {expected}")
 
 
 def _leaf(value: Any, dtype: int) -> Any:
@@ -126,7 +130,7 @@ def _leaf(value: Any, dtype: int) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _type_error(value, dtype)
     if numpy in (np.float32, np.float64):
-        return _decimal(value, numpy)
+        return decimal(value, numpy)
     limits = _INT_RANGES[np.dtype(numpy)]
     wide = np.iinfo(np.int32) if limits.bits < 32 else limits  # 8 and 16 bits travel as int32 and wrap
     if not isinstance(value, int) or not wide.min <= value <= wide.max:
@@ -134,7 +138,8 @@ def _leaf(value: Any, dtype: int) -> Any:
     return np.int32(value).astype(numpy) if limits.bits < 32 else value
 
 
-def _decimal(value: float, numpy: Any) -> float:
+def decimal(value: float, numpy: Any) -> float:
+    """The number, if it fits a float32 or float64 (`numpy`) without loss; raises ServingError."""
     digits, largest = (24, float(np.finfo(np.float32).max)) if numpy is np.float32 else (53, float("inf"))
     if isinstance(value, int):
         fits = abs(value) <= (1 << digits) - 1
@@ -147,6 +152,13 @@ def _decimal(value: float, numpy: Any) -> float:
 
 
 def _string(value: Any, dtype: int) -> bytes:
+    if not isinstance(value, str | dict):
+        raise _type_error(value, dtype)
+    return parse_bytes(value)
+
+
+def parse_bytes(value: str | dict[str, Any]) -> bytes:
+    """A JSON string, or an object with base64, as bytes; raises ServingError."""
     if isinstance(value, str):
         try:
             return value.encode(
@@ -154,11 +166,9 @@ def _string(value: Any, dtype: int) -> bytes:
             )  # bytes that are no UTF-8 come through as they were
         except UnicodeEncodeError:
             raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
-    if not isinstance(value, dict):
-        raise _type_error(value, dtype)
     if not is_bytes(value):
         raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
-    text = value["b64"].translate(_NO_SPACE).rstrip("=")
+    text = str(value["b64"]).translate(_NO_SPACE).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -112,12 +112,17 @@ def decode(tensor: Any) -> NDArray[Any] | None:
     return _from_field(tensor, dims, tensor.dtype)
 
 
+def dtype_of(array: NDArray[Any]) -> int:
+    """The DataType of an array that TensorFlow gave."""
+    return _DTYPES[array.dtype]
+
+
 def encode(array: NDArray[Any], tensor: Any, *, as_content: bool = False) -> None:
     """Write `array` (any rank; strings: dtype object, of bytes) into the empty TensorProto `tensor`.
 
     As typed fields, or with `as_content` as tensor_content (strings stay in string_val).
     """
-    dtype = _DTYPES[array.dtype]
+    dtype = dtype_of(array)
     tensor.dtype = dtype
     shape = tensor.tensor_shape  # set even for a scalar, as TensorFlow does
     shape.SetInParent()

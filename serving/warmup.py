@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving import examples
 from serving.errors import Code, ServingError, invalid
 from serving.metrics import Metrics
-from serving.request import parse_predict
+from serving.request import DEFAULT_SIGNATURE, parse_predict
 from serving.sessions import Model
 
 REQUESTS_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -21,7 +24,7 @@ MAX_RECORDS = 1000
 def replay(model: Model, iterations: int, metrics: Metrics) -> int:
     """Replay the model's warm-up records on every session, `iterations` times each; return their number.
 
-    The file is a TFRecord of PredictionLog; only predict logs are supported. Any error fails the load.
+    The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load.
     """
     path = Path(model.path) / REQUESTS_FILE
     if not path.exists():
@@ -51,9 +54,26 @@ def _replay_record(model: Model, record: bytes, iterations: int, path: Path) -> 
         log.ParseFromString(record)
     except DecodeError:
         raise invalid(f"Failed to parse warmup record from {path}") from None
+    for signature, inputs, outputs in _runs(model, log):
+        for _ in range(iterations):
+            model.warm(signature, inputs, outputs)
+
+
+def _runs(model: Model, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:
+    """What a record asks to run: signature, inputs and outputs of each run."""
     kind = log.WhichOneof("log_type")
-    if kind != "predict_log":
+    if kind == "predict_log":
+        return [parse_predict(model, log.predict_log.request)]
+    if kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        plan = examples.check_tasks(request.tasks, model.signatures, check_method=False)
+        rows = examples.serialized(request.input)
+        return [(name, {"inputs": rows}, outputs) for name, _, outputs in plan]
+    methods = {"classify_log": examples.CLASSIFY, "regress_log": examples.REGRESS}
+    if kind not in methods:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
-    signature, inputs, outputs = parse_predict(model, log.predict_log.request)
-    for _ in range(iterations):
-        model.warm(signature, inputs, outputs)
+    request, method = getattr(log, kind).request, methods[kind]
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = examples.find_signature(model.signatures, name, method, check_method=False)
+    outputs = examples.outputs_of(signature, method, check_method=False)
+    return [(name, {"inputs": examples.serialized(request.input)}, outputs)]

@@ -119,3 +119,41 @@ def _set_default(file: Path) -> None:
     defaults = model.meta_graphs[0].signature_def["add"].defaults
     defaults["b"].CopyFrom(tf.make_tensor_proto([[1.0, 1.0]]))
     file.write_bytes(model.SerializeToString())
+
+
+def half_plus(folder: Path, constant: float = 2.0) -> Path:
+    """TF1 style: y = x / 2 + `constant`, served for Predict, Classify and Regress, Examples parsed in the graph."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        half = v1.get_variable("a", initializer=0.5, use_resource=False)
+        offset = v1.get_variable("b", initializer=constant, use_resource=False)
+        examples = v1.placeholder(tf.string, None, "tf_example")
+        parsed = v1.io.parse_example(examples, {"x": v1.FixedLenFeature([1], tf.float32)})
+        x = tf.identity(parsed["x"], "x")
+        y = tf.add(half * x, offset, "y")
+        names = tf.fill(tf.shape(y), "label", "names")
+
+        def signature(inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor], method: str) -> object:
+            infos = [
+                {k: v1.saved_model.build_tensor_info(t) for k, t in m.items()} for m in (inputs, outputs)
+            ]
+            return v1.saved_model.build_signature_def(*infos, f"tensorflow/serving/{method}")
+
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.SERVING],
+            signature_def_map={
+                "serving_default": signature({"x": x}, {"y": y}, "predict"),
+                "classify_x_to_y": signature({"inputs": examples}, {"scores": y}, "classify"),
+                "classify_named": signature(
+                    {"inputs": examples}, {"classes": names, "scores": y}, "classify"
+                ),
+                "regress_x_to_y": signature({"inputs": examples}, {"outputs": y}, "regress"),
+                "regress_x": signature({"inputs": x}, {"outputs": y}, "regress"),
+                "two_inputs": signature({"inputs": x, "more": examples}, {"outputs": y}, "regress"),
+                "wide": signature({"inputs": examples}, {"outputs": tf.concat([y, y], 1)}, "regress"),
+            },
+        )
+        builder.save()
+    return folder

@@ -105,7 +105,6 @@ def test_metadata_keeps_empty_fields(server: Server) -> None:
             404,
             "Servable not found for request: Latest(q)",
         ),
-        ("POST", "/v1/models/affine:regress", "{}", 501, "Only predict is served here, not regress."),
         ("POST", AFFINE, "", 400, "JSON Parse error: The document is empty"),
         ("POST", AFFINE, "inst", 400, "JSON Parse error: Invalid value. at offset: 0"),
         ("POST", AFFINE, "{}", 400, "Missing 'inputs' or 'instances' key"),

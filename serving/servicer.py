@@ -1,0 +1,107 @@
+"""The gRPC methods: request bytes in, response messages (or ServingError) out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving import info
+from serving.config import from_proto
+from serving.errors import Code, ServingError, invalid
+from serving.metrics import Metrics
+from serving.predict import Predictor
+
+
+class Servicer:
+    """The methods of PredictionService and ModelService."""
+
+    def __init__(self, predictor: Predictor, metrics: Metrics) -> None:
+        self._predictor = predictor
+        self._manager = predictor.manager
+        self._metrics = metrics
+
+    def predict(self, data: bytes, context: Any) -> Any:
+        """PredictionService.Predict."""
+        return self._counted("Predict", self._predictor.predict, predict_pb2.PredictRequest, data, context)
+
+    def classify(self, data: bytes, context: Any) -> Any:
+        """PredictionService.Classify."""
+        message = classification_pb2.ClassificationRequest
+        return self._counted("Classify", self._predictor.classify, message, data, context)
+
+    def regress(self, data: bytes, context: Any) -> Any:
+        """PredictionService.Regress."""
+        message = regression_pb2.RegressionRequest
+        return self._counted("Regress", self._predictor.regress, message, data, context)
+
+    def multi_inference(self, data: bytes, context: Any) -> Any:
+        """PredictionService.MultiInference, which TF Serving does not count."""
+        request = _parse(inference_pb2.MultiInferenceRequest, data)
+        return self._predictor.multi_inference(request, _time_left(context))
+
+    def _counted(
+        self, api: str, run: Callable[[Any, float | None], Any], message: Any, data: bytes, context: Any
+    ) -> Any:
+        """Parse, run and record one request."""
+        start = time.perf_counter()
+        request = _parse(message, data)
+        status = "OK"
+        try:
+            return run(request, _time_left(context))
+        except ServingError as error:
+            status = error.code.name
+            raise
+        finally:
+            name = request.model_spec.name
+            label = self._metrics.model_label(name, self._manager.knows(name))
+            self._metrics.count_request(label, status)
+            if status == "OK":
+                self._metrics.observe_request(label, api, "GRPC", time.perf_counter() - start)
+
+    def metadata(self, data: bytes, _: Any) -> Any:
+        """PredictionService.GetModelMetadata."""
+        return info.model_metadata(
+            self._manager, _parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
+        )
+
+    def status(self, data: bytes, _: Any) -> Any:
+        """ModelService.GetModelStatus."""
+        return info.model_status(self._manager, _parse(get_model_status_pb2.GetModelStatusRequest, data))
+
+    def reload(self, data: bytes, context: Any) -> Any:
+        """ModelService.HandleReloadConfigRequest: the code is the RPC's and the response's, both."""
+        request = _parse(model_management_pb2.ReloadConfigRequest, data)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        self._manager.configure(from_proto(request.config))
+        return model_management_pb2.ReloadConfigResponse()
+
+
+def _parse(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise ServingError(Code.INTERNAL, f"The request is not a valid {message.DESCRIPTOR.name}.") from None
+
+
+def _time_left(context: Any) -> float | None:
+    """Seconds until the client's deadline, None when it set none; raises ServingError when it has passed."""
+    left: float | None = context.time_remaining()
+    if left is not None and left <= 0:
+        raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    return left
