@@ -107,7 +107,7 @@ def up(config: UpConfig, console: Console) -> int:
 def _start(children: Children, ports: Ports, model: ServedModel) -> None:
     python = [sys.executable, "-m"]
     children.start("server", [
-        *python, "serving", f"--port={ports.port}", f"--rest_api_port={ports.rest_api_port}",
+        *python, "sightline", "serve", f"--port={ports.port}", f"--rest_api_port={ports.rest_api_port}",
         f"--model_name={contract.MODEL_NAME}", f"--model_base_path={model.base.resolve()}",
         "--enable_grpc_healthcheck_service=true",
     ])  # fmt: skip

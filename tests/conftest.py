@@ -1,0 +1,46 @@
+"""Models that several packages' tests need, exported once per run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+COCO_WEIGHTS_VARIABLE = "SIGHTLINE_COCO_WEIGHTS"
+STREET_VIDEO_VARIABLE = "SIGHTLINE_STREET_VIDEO"
+IMGSZ = 640
+
+
+def file_of(variable: str) -> Path:
+    """The file that an environment variable names; skips the test where there is none."""
+    path = Path(os.environ.get(variable, ""))
+    if not path.is_file():
+        pytest.skip(f"{variable} names no file")
+    return path
+
+
+def _export(weights: str, base: Path) -> Path:
+    """fp32 on every machine: bf16 is slow without hardware for it."""
+    from sightline.models import prepare  # exports in a process of its own
+
+    return prepare(base, weights, (IMGSZ, IMGSZ), "fp32", lambda _line: None).base
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base path of the demo weights' model: version 1, fp32, 640x640."""
+    return _export("demo", tmp_path_factory.mktemp("demo_model") / "yolov8")
+
+
+@pytest.fixture(scope="session")
+def coco_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base path of the model of the COCO weights beside the checkout: version 1, fp32, 640x640."""
+    weights = file_of(COCO_WEIGHTS_VARIABLE)
+    return _export(str(weights), tmp_path_factory.mktemp("coco_model") / "yolov8")
+
+
+@pytest.fixture(scope="session")
+def street_video() -> Path:
+    """A real street's video beside the checkout."""
+    return file_of(STREET_VIDEO_VARIABLE)

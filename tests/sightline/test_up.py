@@ -1,0 +1,210 @@
+"""`sightline up`: the whole stack starts, streams, and ends without a trace, however it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.sightline.conftest import Spawn
+from tests.sightline.stack import (
+    Done,
+    Running,
+    assert_rows_match,
+    can_listen,
+    counts_of,
+    free_ports,
+    rows_of,
+    sightline,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(240)
+
+PORT_OPTIONS = ("--port", "--rest-api-port", "--relay-port", "--metrics-port")
+MODEL = ("--weights", "demo", "--imgsz", "320", "--precision", "fp32")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Four ports, and the arguments of an `up` on them."""
+
+    ports: list[int]
+    arguments: list[str]
+
+    def assert_gone(self, children: list[psutil.Process]) -> None:
+        """No child is left, no port is taken."""
+        assert len(children) >= 2
+        wait_until(lambda: not any(map(alive, children)), 20)
+        assert all(map(can_listen, self.ports))
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def stack(models: Path, *more: str) -> Stack:
+    ports = free_ports(len(PORT_OPTIONS))
+    options = [f"{option}={port}" for option, port in zip(PORT_OPTIONS, ports, strict=True)]
+    return Stack(ports, ["up", *MODEL, "--models", str(models), *options, *more])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all these runs keep their model; empty before the first."""
+    return tmp_path_factory.mktemp("up") / "models"
+
+
+@pytest.fixture(scope="module")
+def first(models: Path) -> tuple[Done, Path, Stack]:
+    """The first run on a fresh machine, by itself to its end; and its folder."""
+    folder = models.parent / "first"
+    stacked = stack(models, "--duration", "4", "--jsonl", "rows.jsonl", "--save")
+    running = Running(stacked.arguments, folder)
+    try:
+        running.until_says("ready ")
+        children = running.children()
+        done = running.wait()
+    finally:
+        running.kill()
+    stacked.assert_gone(children)
+    return done, folder, stacked
+
+
+def test_it_runs_for_a_while_and_accounts_for_every_frame(first: tuple[Done, Path, Stack]) -> None:
+    done, folder, _ = first
+    assert (done.code, done.err) == (0, "")
+    counts = counts_of(done.out)
+    assert counts.delivered > 10
+    assert counts.errored == 0
+    assert_rows_match(rows_of(folder / "rows.jsonl"), counts)
+    for pattern in (
+        r"^exporting yolov8n-street\.pt to a SavedModel \.\.\.$",
+        r"^model     yolov8 v1: yolov8n-street\.pt, fp32, 320x320, 6 classes$",
+        r"^stack     relay 127\.0\.0\.1:\d+, model server 127\.0\.0\.1:\d+, REST http://\S+, metrics http://\S+$",
+        r"^ready     in \d+\.\d s; logs in runs/up/logs$",
+        r"^rate      \d+\.\d frames/s delivered$",
+        r"^age       p50 \d+ ms  p99 \d+ ms$",
+        r"^model     yolov8 v1$",
+        r"^found     [1-9]\d* objects, \d+\.\d a frame$",
+    ):
+        assert re.search(pattern, done.out, re.MULTILINE), (pattern, done.out)
+
+
+def test_it_leaves_pictures_and_logs(first: tuple[Done, Path, Stack]) -> None:
+    _, folder, _ = first
+    run = folder / "runs" / "up"
+    assert (run / "synthetic-0.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert (run / "saved" / "synthetic-0.mp4").stat().st_size > 10_000
+    assert (run / "logs").stat().st_mode & 0o077 == 0
+    for name in ("server.log", "relay.log"):
+        assert "Traceback" not in (run / "logs" / name).read_text()
+
+
+def test_a_second_run_exports_nothing_and_ctrl_c_ends_it(
+    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+) -> None:
+    stacked = stack(models, "--jsonl", "rows.jsonl")
+    running = spawn(*stacked.arguments)
+    running.until_says("ready ")
+    children = running.children()
+    rows = running.folder / "rows.jsonl"
+    running.until(lambda: len(rows_of(rows)) > 5)
+    done = running.interrupt().wait()
+    assert (done.code, done.err) == (0, "")
+    assert "exporting" not in done.out
+    assert [folder.name for folder in (models / "yolov8").iterdir()] == ["1"]
+    assert_rows_match(rows_of(rows), counts_of(done.out))
+    stacked.assert_gone(children)
+
+
+def test_ctrl_c_while_it_starts(first: tuple[Done, Path, Stack], models: Path, spawn: Spawn) -> None:
+    stacked = stack(models)
+    running = spawn(*stacked.arguments)
+    running.until_says("stack ")
+    children = running.children()
+    done = running.interrupt().wait()
+    assert (done.code, done.err) == (130, "")
+    stacked.assert_gone(children)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_nothing_outlives_a_supervisor_that_is_killed(
+    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+) -> None:
+    stacked = stack(models)
+    running = spawn(*stacked.arguments)
+    running.until_says("ready ")
+    children = running.children()
+    running.signal(signal.SIGKILL).wait()
+    stacked.assert_gone(children)
+
+
+def test_a_server_that_dies_ends_it_with_the_end_of_its_log(
+    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+) -> None:
+    stacked = stack(models, "--jsonl", "rows.jsonl")
+    running = spawn(*stacked.arguments)
+    running.until_says("ready ")
+    children = running.children()
+    rows = running.folder / "rows.jsonl"
+    running.until(lambda: any(row["status"] == "delivered" for row in rows_of(rows)))
+    running.child("serve").kill()
+    done = running.wait()
+    assert done.code == 1
+    first_line, *log = done.err.splitlines()
+    assert first_line == "sightline: server was ended by SIGKILL; the end of runs/up/logs/server.log:"
+    assert any("Running gRPC ModelServer" in line for line in log)
+    assert len(log) <= 12
+    assert_rows_match(rows_of(rows), counts_of(done.out))
+    stacked.assert_gone(children)
+
+
+def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for option in PORT_OPTIONS:
+            done = sightline(*stack(models, f"{option}={port}").arguments, cwd=tmp_path)
+            assert (done.code, done.out) == (1, "")
+            assert done.error_line == (
+                f"sightline: port {port}: Address already in use; choose another with {option}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port=8500", "--relay-port=8500"), "--relay-port and --port are both 8500: give each its own"),
+        (("--port=0",), "--port: expected 1 to 65535, got 0"),
+        (("--metrics-port=65536",), "--metrics-port: expected 1 to 65535, got 65536"),
+        (("--imgsz=100",), "imgsz must be a positive multiple of 32, got 100: try 96"),
+        (("--precision=int8",), "precision must be one of fp32, bf16, auto, got 'int8'"),
+        (("--conf=2",), "conf: expected 0 to 1, got 2"),
+        (("--duration=-1",), "duration: expected 0 or more seconds; wait: more than 0"),
+    ],
+)
+def test_options_that_cannot_be(
+    models: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = sightline(*stack(models).arguments, *arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.error_line == f"sightline: {message}"
+
+
+def test_weights_that_are_none_end_it_with_the_exports_own_words(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("hello")
+    done = sightline(*stack(tmp_path / "models").arguments, "--weights=text.pt", cwd=tmp_path)
+    assert done.code == 1
+    assert done.error_line == (
+        "sightline: text.pt is not a .pt file of YOLOv8 weights, or it is damaged (5 bytes)"
+    )
+    assert not list((tmp_path / "models").glob("*/*"))
