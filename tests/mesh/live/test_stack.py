@@ -142,3 +142,15 @@ def test_the_relay_is_out_of_reach_but_through_the_gateway(tmp_path: Path) -> No
         with grpc.insecure_channel(str(inbound)) as channel:
             call = channel.unary_unary("/sightline.v1.Relay/Detect").future(b"", timeout=3)
             assert call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_token_of_another_camera_is_refused(tmp_path: Path) -> None:
+    """The gateway lets it in, since it is a good token; the relay compares its subject with the frame's camera_id."""
+    with stack(tmp_path) as (mesh, _, v1, v2):
+        results, code = stream(mesh, 5, camera="cam-2", token=mesh.issuer.token("cam-1"))
+        assert code is grpc.StatusCode.OK
+        assert {result.error.code for result in results} == {grpc.StatusCode.PERMISSION_DENIED.value[0]}
+        assert not v1.requests
+        assert not v2.requests
+        own, _ = stream(mesh, 5, camera="cam-1", token=mesh.issuer.token("cam-1"))
+        assert versions(own).total() == 5
