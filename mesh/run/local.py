@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
 import os
 import shutil
 import tempfile
@@ -145,7 +146,11 @@ class Mesh:
         """Counts since the start. Raises MeshError when Envoy is gone."""
         if self.envoy is None:
             raise MeshError("the mesh is not running")
-        return read_stats(self.envoy)
+        try:
+            return read_stats(self.envoy)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.envoy.check_alive()
+            raise MeshError(f"Envoy's administration does not answer: {error}") from None
 
     def use(self, *components: Path) -> None:
         """Put these components in the place of the present ones while calls go on, and wait until Envoy has them.

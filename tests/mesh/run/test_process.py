@@ -128,6 +128,8 @@ def test_a_dead_envoy_is_reported(tmp_path: Path) -> None:
         mesh.envoy.process.wait()
         with pytest.raises(MeshError, match="Envoy ended with code -9"):
             mesh.envoy.check_alive()
+        with pytest.raises(MeshError, match="Envoy ended with code -9"):
+            mesh.stats()
 
 
 def test_status_line() -> None:
