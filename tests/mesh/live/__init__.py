@@ -1,1 +1,1 @@
-"""The real Envoy with istio/ as it stands, on loopback: about 70 s for all on two shared cores (each file says its own)."""
+"""The real Envoy with istio/ as it stands, on loopback: all of it takes about 70 s on two shared cores."""
