@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from client.colours import class_colour
 from client.types import Detections
 
 Colour = tuple[int, int, int]  # blue, green, red, each 0..255
@@ -14,18 +15,6 @@ Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _DARK: Colour = (24, 20, 20)
 _LIGHT: Colour = (255, 255, 255)
-# Red, green, blue. Neighbours differ well, and so do COCO's person, bicycle, car, motorcycle, bus and truck.
-_PALETTE = (
-    0xFF4136, 0x3D7EFF, 0x2ECC40, 0xFFB700, 0xB455FF, 0xFF851B, 0x7A8B99,
-    0x00C8D7, 0xF25FB0, 0xA6D608, 0x8A5A2B, 0x19A974, 0xFF7F7F, 0x5E4BFF,
-    0xD4C100, 0xE0218A, 0x4FB3FF, 0xB3A04D, 0x9BE89B, 0xC49BFF,
-)  # fmt: skip
-
-
-def class_colour(class_id: int) -> Colour:
-    """The colour of a class, the same in every picture and run; 20 of them, then again from the first."""
-    code = _PALETTE[class_id % len(_PALETTE)]
-    return code & 255, (code >> 8) & 255, code >> 16
 
 
 def annotate(image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from model.contract import MODEL_NAME, SIGNATURE
 _RUN_RELAY = """
 import sys
 from client.relay import RelayConfig, run
-sys.exit(run(RelayConfig(target=sys.argv[1], listen="127.0.0.1:0", metrics_port=0)))
+sys.exit(run(RelayConfig(target=sys.argv[1], listen="127.0.0.1:0", http_port=0)))
 """
 
 

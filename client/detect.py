@@ -29,7 +29,7 @@ from client.report import (
     status_table,
     sum_accounts,
 )  # fmt: skip
-from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, NewestImage, QueuedSink, Sink
+from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink
 from client.sources import ImageSource, OpenedSource, camera_ids, open_source, redact
 from client.stream import DetectionStream
 from client.tally import Tally
@@ -144,9 +144,6 @@ class _Run:
     def _sinks_of(self, source: OpenedSource) -> list[QueuedSink[Any]]:
         """The sinks that belong to one camera alone."""
         sinks: list[QueuedSink[Any]] = []
-        if self._config.newest:
-            picture = Path(self._config.newest) / f"{source.camera_id}.jpg"
-            sinks.append(QueuedSink(NewestImage(picture), IMAGE_QUEUE))
         if self._save_dir is not None:
             pictures: Sink[Any] = AnnotatedVideo(
                 self._save_dir / f"{source.camera_id}.mp4", source.fps, live=source.live

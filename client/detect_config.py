@@ -26,7 +26,6 @@ class DetectConfig:
     `duration_s`: seconds of streaming, from the first result; 0: until the sources end or a signal comes.
     `wait_s`: how long to try for a relay or server that is not there.
     `save`: annotated videos and images into `project`/`name` (a number is appended where that is taken).
-    `newest`: folder for the newest annotated frame of each camera, a file that is replaced each second.
     `jsonl`: file to append JSON Lines to; `-`: standard output.
 
     Raises:
@@ -49,7 +48,6 @@ class DetectConfig:
     duration_s: float = 0.0
     wait_s: float = 5.0
     save: bool = False
-    newest: str = ""
     jsonl: str = ""
     project: str = "runs/detect"
     name: str = "predict"

@@ -112,7 +112,7 @@ def relay(target: Address, listen: Address) -> Iterator[None]:
     """The relay, as a process."""
     code = (
         "import sys; from client.relay.config import RelayConfig; from client.relay.main import run; "
-        f"sys.exit(run(RelayConfig(target={str(target)!r}, listen={str(listen)!r}, metrics_port=None)))"
+        f"sys.exit(run(RelayConfig(target={str(target)!r}, listen={str(listen)!r}, http_port=None)))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:

@@ -36,7 +36,7 @@ class Ports:
     port: int = 8500
     rest_api_port: int = 8501
     relay_port: int = 8600
-    metrics_port: int = 8601
+    http_port: int = 8601
 
     def __post_init__(self) -> None:
         for name, number in vars(self).items():
@@ -65,7 +65,7 @@ class Ports:
 class UpConfig:
     """What `sightline up` takes: the model, the ports, and what to stream (`detect`; its relay is set here).
 
-    `models`: folder of exported models. `runs`: folder of logs and pictures.
+    `models`: folder of exported models. `runs`: folder of logs.
     """
 
     detect: DetectConfig
@@ -94,11 +94,10 @@ def up(config: UpConfig, console: Console) -> int:
         _start(children, config.ports, model)
         say(f"model     {model.text}")
         say(f"stack     relay 127.0.0.1:{config.ports.relay_port}, model server 127.0.0.1:{config.ports.port}, "
-            f"REST http://127.0.0.1:{config.ports.rest_api_port}, "
-            f"metrics http://127.0.0.1:{config.ports.metrics_port}/metrics")  # fmt: skip
+            f"REST http://127.0.0.1:{config.ports.rest_api_port}")
         wait_serving(f"127.0.0.1:{config.ports.relay_port}", READY_TIMEOUT_S, children.check)
         say(f"ready     in {time.monotonic() - started_s:.1f} s; logs in {children.log_folder}")
-        say(f"pictures  newest annotated frame of each camera in {config.runs}; Ctrl-C stops")
+        say(f"live      http://127.0.0.1:{config.ports.http_port}/ (Ctrl-C stops)")
         summary = _stream(config, children, console)
         children.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
@@ -113,14 +112,14 @@ def _start(children: Children, ports: Ports, model: ServedModel) -> None:
     ])  # fmt: skip
     children.start("relay", [
         *python, "sightline", "relay", "--listen", f"127.0.0.1:{ports.relay_port}",
-        "--target", f"127.0.0.1:{ports.port}", "--metrics-port", str(ports.metrics_port),
+        "--target", f"127.0.0.1:{ports.port}", "--http-port", str(ports.http_port),
     ])  # fmt: skip
 
 
 def _stream(config: UpConfig, children: Children, console: Console) -> Summary:
     """Stream the cameras; a part's death stops them, and their summary still comes."""
     detect = replace(
-        config.detect, relay=f"127.0.0.1:{config.ports.relay_port}", newest=str(config.runs), wait_s=30.0
+        config.detect, relay=f"127.0.0.1:{config.ports.relay_port}", wait_s=30.0
     )
     stop = threading.Event()
     with _watching(children, stop):

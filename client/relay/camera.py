@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
+from client.relay.board import Board, CameraView
 from client.relay.config import RelayConfig
 from client.relay.metrics import RelayMetrics
 from client.relay.scheduler import Scheduler
@@ -21,7 +22,7 @@ class Camera:
     """The state of one stream. Runs on one event loop; nothing in it is called from another thread.
 
     `metadata`: what goes with each of its Predicts. `subject`: the only camera id that its token allows, if it
-    came with one.
+    came with one. `board`: where people see it; None: nowhere.
     """
 
     def __init__(
@@ -31,11 +32,14 @@ class Camera:
         metrics: RelayMetrics,
         metadata: tuple[tuple[str, str], ...],
         subject: str = "",
+        board: Board | None = None,
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
         self._subject = subject
         self.camera_id = ""
+        self.view: CameraView | None = None
+        self._board = board
         self.mailbox: Slot | None = None
         self.in_flight = 0
         self.predicts: set[asyncio.Task[None]] = set()
@@ -60,7 +64,16 @@ class Camera:
             slot.fail(grpc.StatusCode.PERMISSION_DENIED, text)
         elif problem := self._problem(frame):
             slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        elif self.draining:
+        else:
+            self._take_in(frame, slot)
+        self._settled.set()
+
+    def _take_in(self, frame: pb.Frame, slot: Slot) -> None:
+        """A frame with nothing wrong about it."""
+        if self._board is not None:
+            self.view = self.view or self._board.join(self.camera_id)
+            self.view.arrived(frame, slot.arrived_s)
+        if self.draining:
             slot.drop("shutdown")
         elif slot.expired(slot.arrived_s):
             slot.drop("expired")
@@ -68,7 +81,6 @@ class Camera:
             if self.mailbox is not None:
                 self.mailbox.drop("mailbox")
             self._put(slot)
-        self._settled.set()
 
     def _problem(self, frame: pb.Frame) -> str:
         """What is wrong with a frame, or nothing."""
@@ -130,6 +142,11 @@ class Camera:
         self._room.set()
         return slot
 
+    def delivered(self, image: bytes, slot: Slot) -> None:
+        """A frame was answered: for those who look."""
+        if self.view is not None and self.view.watchers:
+            self.view.show(image, slot.result)
+
     def wake(self) -> None:
         """A frame was settled."""
         self._settled.set()
@@ -140,11 +157,14 @@ class Camera:
         while True:
             while self._slots and self._slots[0].settled:
                 slot = self._slots[0]
-                result = slot.finish(self._loop.time())
+                now_s = self._loop.time()
+                result = slot.finish(now_s)
                 await write(result.SerializeToString())
                 self._slots.popleft()
                 self._metrics.pending.dec()
                 self._metrics.sent(result, slot.code_name)
+                if self.view is not None:
+                    self.view.sent(result, now_s, slot.aged_ms(now_s))
                 self._room.set()
             if not self._slots and (self._ended or self.draining):
                 return
@@ -166,6 +186,9 @@ class Camera:
             self.take()
         for task in self.predicts:
             task.cancel()
+        if self.view is not None:
+            broke = not self._ended or bool(self._slots)
+            self.view.left(self._loop.time(), len(self._slots), broke=broke)
         self._metrics.lost(len(self._slots))
         self._metrics.pending.dec(len(self._slots))
         self._slots.clear()

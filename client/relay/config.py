@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from client.channel import split_address
@@ -13,7 +14,10 @@ class RelayConfig:
     """What the relay listens on, where it sends frames, and its limits. Each field is the option of that name.
 
     `target`: the model server's gRPC address. `listen`: host:port for cameras; port 0 takes a free one.
-    `metrics_port`: HTTP port for Prometheus on the same host as `listen`; 0 takes a free one, None: no metrics.
+    `http_port`: for Prometheus, the live page and /v1/detect, on the same host as `listen`; 0 takes a free one,
+    None: no HTTP. `page`: offer the live page and /v1/detect there; None: if `listen` is a loopback address, for
+    who sees the page sees the cameras. `http_names`: host names besides localhost under which a browser may ask
+    for it (an IP address always may).
     `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras;
     more than the server infers at once only lets frames grow old in its queue.
     `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer.
@@ -25,7 +29,9 @@ class RelayConfig:
 
     target: str = "127.0.0.1:8500"
     listen: str = "127.0.0.1:8600"
-    metrics_port: int | None = 8601
+    http_port: int | None = 8601
+    page: bool | None = None
+    http_names: tuple[str, ...] = ()
     model_name: str = MODEL_NAME
     signature_name: str = SIGNATURE
     in_flight_per_camera: int = 2
@@ -49,5 +55,19 @@ class RelayConfig:
                 raise ValueError(
                     f"--{name.replace('_', '-')}: expected more than 0, got {getattr(self, name)}"
                 )
-        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
-            raise ValueError(f"--metrics-port: expected 0 to 65535, got {self.metrics_port}")
+        if self.http_port is not None and not 0 <= self.http_port <= 65535:
+            raise ValueError(f"--http-port: expected 0 to 65535, got {self.http_port}")
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the live page and /v1/detect are offered."""
+        host = split_address(self.listen, "listen")[0]
+        return is_loopback(host) if self.page is None else self.page
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone, by its name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -7,6 +7,7 @@ import logging
 
 from grpc_health.v1 import health, health_pb2
 
+from client.relay.board import Board
 from client.relay.metrics import RelayMetrics
 from client.relay.predictor import Predictor
 
@@ -15,7 +16,11 @@ SERVICES = ("", "sightline.v1.Relay")
 
 
 async def watch_model(
-    servicer: health.aio.HealthServicer, predictor: Predictor, metrics: RelayMetrics, interval_s: float
+    servicer: health.aio.HealthServicer,
+    predictor: Predictor,
+    metrics: RelayMetrics,
+    board: Board,
+    interval_s: float,
 ) -> None:
     """Ask the model server again and again, and say what it says; each change is logged."""
     before: str | None = None
@@ -24,6 +29,7 @@ async def watch_model(
         if problem != before:
             log.info("model server: %s", problem or "AVAILABLE")
             before = problem
+        board.problem = problem
         metrics.model_available.set(not problem)
         await set_health(servicer, serving=not problem)
         await asyncio.sleep(interval_s)

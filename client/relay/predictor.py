@@ -40,14 +40,16 @@ class Predictor:
             return slot.drop("expired")
         config = self._config
         left_s = slot.expires_s - now_s if slot.expires_s else config.predict_timeout_s
+        image = slot.image
         try:
             answer = await self._predict(
-                request_bytes(config.model_name, config.signature_name, slot.image),
+                request_bytes(config.model_name, config.signature_name, image),
                 timeout=min(left_s, config.predict_timeout_s),
                 metadata=(("sightline-camera-id", quote(camera.camera_id)), *camera.metadata),
             )
             slot.predict_s = self._loop.time() - slot.sent_s
             slot.deliver(_detections(answer))
+            camera.delivered(image, slot)
         except grpc.aio.AioRpcError as error:
             slot.predict_s = self._loop.time() - slot.sent_s
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:

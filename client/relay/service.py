@@ -7,6 +7,7 @@ import contextlib
 
 import grpc
 
+from client.relay.board import Board
 from client.relay.camera import Camera
 from client.relay.config import RelayConfig
 from client.relay.metrics import RelayMetrics
@@ -25,10 +26,10 @@ SUBJECT = "sightline-token-subject"
 class RelayService:
     """Relay.Detect for many cameras over one predictor."""
 
-    def __init__(self, config: RelayConfig, metrics: RelayMetrics) -> None:
-        self._config, self._metrics = config, metrics
+    def __init__(self, config: RelayConfig, metrics: RelayMetrics, board: Board) -> None:
+        self._config, self._metrics, self._board = config, metrics, board
         self.predictor = Predictor(config)
-        self._scheduler = Scheduler(config.in_flight, self.predictor.predict, metrics)
+        self.scheduler = Scheduler(config.in_flight, self.predictor.predict, metrics)
         self._cameras: set[Camera] = set()
         self._draining = False
 
@@ -49,7 +50,7 @@ class RelayService:
         metadata = tuple(context.invocation_metadata() or ())
         forwarded = tuple((key, value) for key, value in metadata if key in FORWARDED)
         subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
-        camera = Camera(self._config, self._scheduler, self._metrics, forwarded, subject)
+        camera = Camera(self._config, self.scheduler, self._metrics, forwarded, subject, self._board)
         self._cameras.add(camera)
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))

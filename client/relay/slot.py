@@ -14,6 +14,7 @@ class Slot:
     """
 
     __slots__ = (
+        "age_s",
         "arrived_s",
         "code_name",
         "expires_s",
@@ -34,7 +35,8 @@ class Slot:
         self.image = frame.image
         self.wait = frame.wait
         self.arrived_s = now_s
-        self.expires_s = now_s + frame.max_age_ms / 1e3 - frame.age_us / 1e6 if frame.max_age_ms else 0.0
+        self.age_s = frame.age_us / 1e6  # when the camera sent it
+        self.expires_s = now_s + frame.max_age_ms / 1e3 - self.age_s if frame.max_age_ms else 0.0
         self.sent_s = 0.0  # when Predict was sent
         self.predict_s = 0.0  # how long it took
         self.code_name = ""
@@ -66,6 +68,10 @@ class Slot:
             return False
         self.settled, self.image = True, b""
         return True
+
+    def aged_ms(self, now_s: float) -> float:
+        """Milliseconds since capture, but for the way from the camera to the relay."""
+        return (self.age_s + now_s - self.arrived_s) * 1e3
 
     def finish(self, now_s: float) -> pb.Result:
         """The result, with the timings up to now."""

@@ -9,7 +9,6 @@ from client.errors import SinkError
 from client.sinks.base import QueuedSink, Sink
 from client.sinks.images import AnnotatedImages
 from client.sinks.jsonl import JsonLines
-from client.sinks.newest import NewestImage
 from client.sinks.video import AnnotatedVideo
 
-__all__ = ["AnnotatedImages", "AnnotatedVideo", "JsonLines", "NewestImage", "QueuedSink", "Sink", "SinkError"]
+__all__ = ["AnnotatedImages", "AnnotatedVideo", "JsonLines", "QueuedSink", "Sink", "SinkError"]

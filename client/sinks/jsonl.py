@@ -91,7 +91,7 @@ def as_dict(result: Result) -> dict[str, Any]:
         row["file"] = frame.name
     if result.status is Status.DELIVERED and result.detections is not None:
         row |= {"model": result.model_name, "version": result.model_version}
-        row["detections"] = _rows(result.detections, size_wh)
+        row["detections"] = detection_rows(result.detections, size_wh)
     elif result.status is Status.DROPPED:
         row["reason"] = str(result.reason)
     else:
@@ -115,7 +115,8 @@ def rfc3339(unix_ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1000:06d}Z"
 
 
-def _rows(detections: Detections, size_wh: tuple[int, int] | None) -> list[dict[str, Any]]:
+def detection_rows(detections: Detections, size_wh: tuple[int, int] | None) -> list[dict[str, Any]]:
+    """The field `detections` of the table above."""
     # JSON knows no NaN and no infinity; boxes lie in 0..1 by contract.
     boxes = np.clip(np.nan_to_num(detections.boxes.reshape(-1, 4)[:, [1, 0, 3, 2]]), 0.0, 1.0)
     scores = np.nan_to_num(detections.scores)

@@ -45,7 +45,7 @@ def run(model: Path, logs: Path, rounds: int, frames: int, console: Console) -> 
         ])  # fmt: skip
         children.start("relay", [
             *python, "sightline", "relay", "--listen", f"127.0.0.1:{relay}",
-            "--target", f"127.0.0.1:{server}", "--metrics-port", str(metrics),
+            "--target", f"127.0.0.1:{server}", "--http-port", str(metrics),
         ])  # fmt: skip
         wait_serving(f"127.0.0.1:{relay}", READY_TIMEOUT_S, children.check)
         ways: dict[str, Factory] = {

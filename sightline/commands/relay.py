@@ -12,7 +12,18 @@ from model import contract
 def relay(
     listen: Annotated[str, typer.Option(help="host:port for cameras.")] = "127.0.0.1:8600",
     target: Annotated[str, typer.Option(help="The model server's host:port (gRPC).")] = "127.0.0.1:8500",
-    metrics_port: Annotated[int, typer.Option(help="HTTP port for Prometheus; 0: a free one.")] = 8601,
+    http_port: Annotated[
+        int, typer.Option(help="HTTP port: live page, /v1/detect, /metrics; 0: a free one.")
+    ] = 8601,
+    page: Annotated[
+        bool | None,
+        typer.Option(
+            "--page/--no-page", help="Offer the live page and /v1/detect. Default: on a loopback address."
+        ),
+    ] = None,
+    http_name: Annotated[
+        list[str] | None, typer.Option(help="A host name under which browsers may ask, besides localhost.")
+    ] = None,
     model_name: str = contract.MODEL_NAME,
     signature_name: str = contract.SIGNATURE,
     in_flight: Annotated[int, typer.Option(help="Predicts under way at once, over all cameras.")] = 8,
@@ -24,7 +35,9 @@ def relay(
     config = RelayConfig(
         target=target,
         listen=listen,
-        metrics_port=metrics_port,
+        http_port=http_port,
+        page=page,
+        http_names=tuple(http_name or ()),
         model_name=model_name,
         signature_name=signature_name,
         in_flight=in_flight,

@@ -111,7 +111,9 @@ def up(
     port: Annotated[int, typer.Option(help="The model server's gRPC port.")] = 8500,
     rest_api_port: Annotated[int, typer.Option(help="The model server's REST port.")] = 8501,
     relay_port: Annotated[int, typer.Option(help="The relay's port for cameras.")] = 8600,
-    metrics_port: Annotated[int, typer.Option(help="The relay's HTTP port for Prometheus.")] = 8601,
+    http_port: Annotated[
+        int, typer.Option(help="The relay's HTTP port: live page, /v1/detect, /metrics.")
+    ] = 8601,
     models: Annotated[Path, typer.Option(help="Folder of exported models.")] = Path("runs/models"),
 ) -> None:
     """Run the whole stack on this machine and stream cameras through it until Ctrl-C."""
@@ -134,7 +136,7 @@ def up(
         weights=weights,
         imgsz=imgsz_hw(imgsz),
         precision=precision,
-        ports=Ports(port, rest_api_port, relay_port, metrics_port),
+        ports=Ports(port, rest_api_port, relay_port, http_port),
         models=models,
     )
     raise typer.Exit(run(config, Console(stderr=jsonl == "-")))

@@ -163,7 +163,7 @@ class RelayThread:
 
     def __init__(self, target: str, **options: Any) -> None:
         self._options: dict[str, Any] = {
-            "target": target, "metrics_port": None, "health_interval_s": 0.05, "grace_s": 2.0, **options,
+            "target": target, "http_port": None, "health_interval_s": 0.05, "grace_s": 2.0, **options,
         }  # fmt: skip
         self.port = 0
 
@@ -233,7 +233,7 @@ class RelayProcess:
     def __init__(self, target: str, listen: str) -> None:
         self._code = (
             "import sys; from client.relay import RelayConfig, run; "
-            f"sys.exit(run(RelayConfig(target={target!r}, listen={listen!r}, metrics_port=None)))"
+            f"sys.exit(run(RelayConfig(target={target!r}, listen={listen!r}, http_port=None)))"
         )
         self.target = listen
 

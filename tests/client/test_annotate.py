@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from client.annotate import annotate, class_colour
+from client.annotate import annotate
+from client.colours import class_colour
 from tests.client.media import picture
 from tests.client.results import NOTHING, detections
 

@@ -34,7 +34,7 @@ def server() -> Iterator[FakeModelServer]:
 
 @pytest.fixture(scope="module")
 def relay(server: FakeModelServer) -> Iterator[RelayThread]:
-    with RelayThread(server.target, metrics_port=0) as running:
+    with RelayThread(server.target, http_port=0) as running:
         yield running
     running.assert_balanced()
 
@@ -231,13 +231,13 @@ def test_metrics_name_no_camera(relay: RelayThread, detect: Call) -> None:
     names = [f"hall{random.randrange(10**9)}" for _ in range(3)]
     for name in names:
         detect([frame(1, camera_id=name), frame(2, camera_id="x" + name)])
-    page = urllib.request.urlopen(f"http://127.0.0.1:{relay.relay.metrics_port}/metrics").read().decode()
+    page = urllib.request.urlopen(f"http://127.0.0.1:{relay.relay.http_port}/metrics").read().decode()
     assert 'sightline_relay_frames_total{outcome="delivered",reason=""}' in page
     assert 'sightline_relay_frames_total{outcome="errored",reason="INVALID_ARGUMENT"}' in page
     assert not any(name in page for name in names)
 
 
-@pytest.mark.parametrize("option", ["listen", "metrics_port"])
+@pytest.mark.parametrize("option", ["listen", "http_port"])
 def test_a_taken_port_is_one_line_that_names_the_option(option: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -246,7 +246,7 @@ def test_a_taken_port_is_one_line_that_names_the_option(option: str) -> None:
         listen, metrics = (f"127.0.0.1:{port}", None) if option == "listen" else ("127.0.0.1:0", port)
         code = (
             "import sys; from client.relay import RelayConfig, run;"
-            f"sys.exit(run(RelayConfig(listen={listen!r}, metrics_port={metrics!r})))"
+            f"sys.exit(run(RelayConfig(listen={listen!r}, http_port={metrics!r})))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
@@ -262,7 +262,7 @@ def test_a_taken_port_is_one_line_that_names_the_option(option: str) -> None:
         ({"listen": ":99"}, "--listen: expected host:port"),
         ({"listen": "h:70000"}, "--listen: expected host:port"),
         ({"in_flight": 0}, "--in-flight: expected more than 0, got 0"),
-        ({"metrics_port": 70000}, "--metrics-port: expected 0 to 65535"),
+        ({"http_port": 70000}, "--http-port: expected 0 to 65535"),
     ],
 )
 def test_bad_options_are_named(changes: dict[str, object], message: str) -> None:

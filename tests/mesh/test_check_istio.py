@@ -130,7 +130,7 @@ def test_ports_and_paths_are_those_of_the_programs() -> None:
 
     config = RelayConfig()
     assert operation("ingress-to-relay")["ports"] == [config.listen.rpartition(":")[2]]
-    assert operation("prometheus-to-relay")["ports"] == [str(config.metrics_port)]
+    assert operation("prometheus-to-relay")["ports"] == [str(config.http_port)]
     serving = operation("relay-to-tf-serving")
     assert serving["ports"] == [config.target.rpartition(":")[2]]
     assert {PREDICT, GET_MODEL_STATUS} <= set(serving["paths"])

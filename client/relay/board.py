@@ -1,0 +1,242 @@
+"""What people may see of the relay: each camera's last minute, its state, and its newest picture while one looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from client.wire import relay_pb2 as pb
+
+HISTORY_S = 60
+RATE_S = 5  # rates are those of so many full seconds
+STALLED_S = 2.0  # an open stream without a frame for so long, and for so many of its frame intervals:
+STALLED_INTERVALS = 4
+GONE_KEPT, GONE_KEPT_S = 64, 600.0  # cameras that left: how many and how long they stay on the board
+MAX_GAP = 100_000  # of frame ids; a camera that makes them up must not fill the page
+AT_CAMERA = "camera"  # gaps in the frame ids: frames that the camera dropped before it sent them
+
+
+@dataclass(slots=True)
+class Second:
+    """What was settled within one second of the loop's time. Ages in ms, of delivered results."""
+
+    number: int
+    delivered: int = 0
+    errored: int = 0
+    age_sum_ms: float = 0.0
+    age_max_ms: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def count_delivered(self, version: str, age_ms: float) -> None:
+        """A delivered frame."""
+        self.delivered += 1
+        self.age_sum_ms += age_ms
+        self.age_max_ms = max(self.age_max_ms, age_ms)
+        self.versions[version] = self.versions.get(version, 0) + 1
+
+
+class History:
+    """The last minute, second by second; seconds in which nothing happened take no memory."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds: deque[Second] = deque(maxlen=HISTORY_S)
+
+    def at(self, now_s: float) -> Second:
+        """The second to count in."""
+        number = int(now_s)
+        if not self._seconds or self._seconds[-1].number != number:
+            self._seconds.append(Second(number))
+        return self._seconds[-1]
+
+    def summary(self, now_s: float) -> dict[str, Any]:
+        """The rate, and sums over the last minute, in words that JSON knows."""
+        now = int(now_s)
+        recent = [second for second in self._seconds if second.number > now - HISTORY_S]
+        rated = [second for second in recent if now - RATE_S <= second.number < now]
+        delivered = sum(second.delivered for second in rated)
+        age_ms = sum(second.age_sum_ms for second in rated) / delivered if delivered else None
+        return {
+            "fps": round(delivered / RATE_S, 1),
+            "age_ms": age_ms if age_ms is None else round(age_ms, 1),
+            "delivered": sum(second.delivered for second in recent),
+            "errored": sum(second.errored for second in recent),
+            "dropped": _sum(second.dropped for second in recent),
+            "versions": _sum(second.versions for second in recent),
+        }
+
+    def ages_ms(self, now_s: float) -> list[list[float] | None]:
+        """Mean and greatest age of each full second, the oldest first; None where nothing was delivered."""
+        now = int(now_s)
+        ages: list[list[float] | None] = [None] * HISTORY_S
+        for second in self._seconds:
+            where = second.number - now + HISTORY_S
+            if 0 <= where < HISTORY_S and second.delivered:
+                mean_ms = second.age_sum_ms / second.delivered
+                ages[where] = [round(mean_ms, 1), round(second.age_max_ms, 1)]
+        return ages
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A delivered frame as people see it. `serial` tells a newer one of the same camera."""
+
+    serial: int
+    image: bytes
+    result: pb.Result
+
+
+class CameraView:
+    """One camera id, over all of its streams. `total`: counts of all cameras. `watchers`: pages that show it."""
+
+    def __init__(self, camera_id: str, total: History, watchers: int) -> None:
+        self.camera_id = camera_id
+        self.history = History()
+        self.watchers = watchers
+        self.streams = 0
+        self.newest: Shown | None = None
+        self.max_age_ms = 0
+        self.left_s = 0.0  # when its last stream ended
+        self.lost = False  # that stream broke off
+        self.problem = ""  # of the newest result, if it was an error
+        self._arrived_s = 0.0
+        self._interval_s = 0.0
+        self._last_id: int | None = None
+        self._shown_id = -1
+        self._serial = 0
+        self._total = total
+
+    def arrived(self, frame: pb.Frame, now_s: float) -> None:
+        """A frame came in."""
+        if self._last_id is not None:
+            gap_s = now_s - self._arrived_s
+            self._interval_s += 0.1 * (gap_s - self._interval_s)
+            if frame.frame_id > self._last_id + 1:
+                gap = frame.frame_id - self._last_id - 1
+                self.dropped(AT_CAMERA, now_s, min(gap, MAX_GAP))
+        self._last_id, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
+
+    def joined(self, now_s: float) -> None:
+        """A stream of it opened."""
+        self.streams += 1
+        self._last_id, self._arrived_s, self._interval_s, self._shown_id = None, now_s, 0.0, -1
+
+    def sent(self, result: pb.Result, now_s: float, age_ms: float) -> None:
+        """A result went out; `age_ms`: from capture until now, without the way through the network."""
+        self.problem = ""
+        if result.HasField("dropped"):
+            self.dropped(result.dropped.reason, now_s, 1)
+        elif result.HasField("error"):
+            self.problem = result.error.message
+            for history in (self.history, self._total):
+                history.at(now_s).errored += 1
+        else:
+            version = str(result.delivered.model_version)
+            for history in (self.history, self._total):
+                history.at(now_s).count_delivered(version, age_ms)
+
+    def dropped(self, reason: str, now_s: float, count: int) -> None:
+        """So many frames get no answer."""
+        for history in (self.history, self._total):
+            dropped = history.at(now_s).dropped
+            dropped[reason] = dropped.get(reason, 0) + count
+
+    def left(self, now_s: float, lost: int, *, broke: bool) -> None:
+        """A stream ended, or broke off; `lost` of its frames will not be answered."""
+        self.streams -= 1
+        self.left_s, self.lost, self.problem = now_s, broke, ""
+        if lost:
+            self.dropped("disconnected", now_s, lost)
+
+    def show(self, image: bytes, result: pb.Result) -> None:
+        """A delivered frame, unless a later one is on show."""
+        if result.frame_id > self._shown_id:
+            self._serial, self._shown_id = self._serial + 1, result.frame_id
+            self.newest = Shown(self._serial, image, result)
+
+    def state(self, now_s: float) -> str:
+        """In a word: streaming, failing, stalled, lost or ended."""
+        if not self.streams:
+            return "lost" if self.lost else "ended"
+        if now_s - self._arrived_s > max(STALLED_S, STALLED_INTERVALS * self._interval_s):
+            return "stalled"
+        return "failing" if self.problem else "streaming"
+
+    def since_s(self, now_s: float) -> float:
+        """Seconds since its last frame, or since it left."""
+        return now_s - (self._arrived_s if self.streams else self.left_s)
+
+    def summary(self, now_s: float) -> dict[str, Any]:
+        """All of it but the picture."""
+        return {
+            "id": self.camera_id,
+            "state": self.state(now_s),
+            "since_s": round(self.since_s(now_s), 1),
+            "streams": self.streams,
+            "max_age_ms": self.max_age_ms,
+            "problem": self.problem,
+            **self.history.summary(now_s),
+        }
+
+
+class Board:
+    """All cameras that are here or were a while ago. Runs on one event loop, and costs little when nobody looks."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, CameraView] = {}
+        self.total = History()
+        self.problem = "not asked yet"  # why the model is not available; "": it is
+        self._watched: Counter[str] = Counter()
+        self._loop = asyncio.get_running_loop()
+
+    def join(self, camera_id: str) -> CameraView:
+        """A stream of this camera begins."""
+        self._forget()
+        view = self.views.get(camera_id)
+        if view is None:
+            view = CameraView(camera_id, self.total, self._watched[camera_id])
+            self.views[camera_id] = view
+        view.joined(self._loop.time())
+        return view
+
+    def watch(self, camera_id: str, change: int) -> None:
+        """A page begins (+1) or ceases (-1) to show a camera, whether it is here or not."""
+        self._watched[camera_id] += change
+        view = self.views.get(camera_id)
+        if view is not None:
+            view.watchers = self._watched[camera_id]
+            if not view.watchers:
+                view.newest = None
+        if not self._watched[camera_id]:
+            del self._watched[camera_id]
+
+    def summary(self) -> dict[str, Any]:
+        """The state of everything, and the last minute's ages of the cameras that somebody looks at."""
+        now_s = self._loop.time()
+        self._forget()
+        cameras = []
+        for view in self.views.values():
+            cameras.append(view.summary(now_s))
+            if view.watchers:
+                cameras[-1]["ages_ms"] = view.history.ages_ms(now_s)
+        return {"problem": self.problem, "total": self.total.summary(now_s), "cameras": cameras}
+
+    def _forget(self) -> None:
+        """Let go of cameras that left long ago, or too many."""
+        oldest_s = self._loop.time() - GONE_KEPT_S
+        gone = sorted((v for v in self.views.values() if not v.streams), key=lambda v: v.left_s, reverse=True)
+        for place, view in enumerate(gone):
+            if place >= GONE_KEPT or view.left_s < oldest_s:
+                del self.views[view.camera_id]
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total.most_common())

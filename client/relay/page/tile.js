@@ -1,0 +1,92 @@
+// One camera's tile.
+
+import { drawAges, drawFrame } from "./draw.js";
+
+const PILLS = { failing: "failing", stalled: "no frames", lost: "lost", ended: "ended" };
+export const REASONS = {
+  camera: "at the camera", mailbox: "overtaken", expired: "too old", disconnected: "disconnected",
+  shutdown: "shutdown", errored: "errors",
+};
+
+export class Tile {
+  constructor(id, template) {
+    this.id = id;
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.element.dataset.camera = id;
+    this.part = (name) => this.element.querySelector(name);
+    this.canvas = this.part("canvas");
+    this.part(".name .text").textContent = id;
+    this.version = "";
+    this.last = null; // the newest frame: its picture, and what was found
+  }
+
+  /** Take over a state of the camera, as the relay tells it once a second. */
+  update(state) {
+    this.element.dataset.state = state.state;
+    this.part(".pill").textContent = PILLS[state.state] ?? state.state;
+    this.part(".message").textContent = message(state);
+    figure(this.part(".fps"), state.fps.toFixed(1), "fps");
+    figure(this.part(".age"), state.age_ms === null ? "–" : Math.round(state.age_ms), "ms");
+    const served = Object.keys(state.versions);
+    this.part(".version").textContent = this.version || (served.length ? `v${served[0]}` : "");
+    const lost = drops(state);
+    this.part(".lost").textContent = lost.length ? lost.map(([why, n]) => `${n} ${why}`).join(" · ") : "no frame dropped";
+    this.part(".lost").title = "Frames without an answer in the last minute";
+    if (state.ages_ms) drawAges(this.part(".spark"), state.ages_ms, state.max_age_ms);
+    this.canvas.setAttribute("aria-label", this.last ? `${this.id}: ${counts(this.last.frame.labels)}` : this.id);
+  }
+
+  /** Show a newer frame. The bitmap is this tile's from now on. */
+  show(bitmap, frame, colours) {
+    this.last?.bitmap.close();
+    this.last = { bitmap, frame };
+    this.version = `v${frame.version}`;
+    this.redraw(colours);
+  }
+
+  /** Draw the newest frame again, for another size. */
+  redraw(colours) {
+    if (!this.last) return;
+    drawFrame(this.canvas, this.last.bitmap, this.last.frame, colours);
+    this.element.dataset.frame = this.last.frame.frame;
+  }
+
+  remove() {
+    this.last?.bitmap.close();
+    this.element.remove();
+  }
+}
+
+function figure(element, value, unit) {
+  element.textContent = value;
+  element.dataset.unit = unit;
+}
+
+function message(state) {
+  const since = duration(state.since_s);
+  switch (state.state) {
+    case "failing": return state.problem;
+    case "stalled": return `No frame for ${since}`;
+    case "lost": return `Connection lost ${since} ago`;
+    case "ended": return `Ended ${since} ago`;
+    default: return "";
+  }
+}
+
+function duration(seconds) {
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+/** [reason, count] of the last minute's frames without an answer, most first. */
+export function drops(state) {
+  const all = { ...state.dropped };
+  if (state.errored) all.errored = state.errored;
+  return Object.entries(all).sort((a, b) => b[1] - a[1]).map(([why, n]) => [REASONS[why] ?? why, n.toLocaleString("en")]);
+}
+
+function counts(labels) {
+  const found = new Map();
+  for (const label of labels) found.set(label, (found.get(label) ?? 0) + 1);
+  return [...found].map(([label, n]) => `${n} ${label}`).join(", ") || "nothing found";
+}
