@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+from tensorflow.core.protobuf import config_pb2
+
 from serving import config as configs
-from serving import ports
+from serving import ports, tls
+from serving.batching_config import BatchingOptions, read_batching_parameters
 from serving.config import ModelConfig
 from serving.errors import ServingError
 from serving.flags import Options
@@ -38,11 +42,27 @@ def metrics_path(options: Options) -> str | None:
 
 
 def parallelism(options: Options) -> Parallelism | None:
-    """The operator's threads, or None when the server is to choose by load."""
+    """The operator's threads and session settings, or None when the server is to choose by load."""
+    path = options.text("tensorflow_session_config_file")
+    base = configs.read_text_proto(path, config_pb2.ConfigProto()).SerializeToString() if path else None
     both, intra, inter = (
         options.number(f"tensorflow_{name}_parallelism") for name in ("session", "intra_op", "inter_op")
     )
-    return Parallelism(intra or both, inter or both) if both or intra or inter else None
+    if not (both or intra or inter or path):
+        return None
+    return Parallelism(intra or both, inter or both, base)
+
+
+def batching(options: Options) -> BatchingOptions | None:
+    """How requests are batched, None: not at all; raises ServingError."""
+    if not options.on("enable_batching"):
+        return None
+    path = options.text("batching_parameters_file")
+    return replace(
+        read_batching_parameters(path) if path else BatchingOptions(),
+        isolate_failures=options.on("isolate_batch_failures"),
+        per_model=options.on("enable_per_model_batching_parameters"),
+    )
 
 
 def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
@@ -59,7 +79,7 @@ def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
         poll_s=options.number("file_system_poll_wait_seconds"),
         labels_for_unavailable=options.on("allow_version_labels_for_unavailable_models"),
     )
-    manager = ModelManager(load, metrics)
+    manager = ModelManager(load, metrics, batching(options))
     predictor = Predictor(
         manager,
         metrics,
@@ -72,6 +92,7 @@ def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
 def grpc_server(options: Options, predictor: Predictor, metrics: Metrics) -> GrpcServer:
     """The gRPC server, not yet listening."""
     port, path = options.number("port"), options.text("grpc_socket_path")
+    ssl_file = options.text("ssl_config_file")
     addresses = [ports.address(options.text("host"), port)] if port else []
     addresses += [f"unix:{path}"] if path else []
     return GrpcServer(
@@ -80,6 +101,7 @@ def grpc_server(options: Options, predictor: Predictor, metrics: Metrics) -> Grp
             max_threads=options.number("grpc_max_threads"),
             health=options.on("enable_grpc_healthcheck_service"),
             channel_arguments=options.text("grpc_channel_arguments"),
+            credentials=tls.server_credentials(ssl_file) if ssl_file else None,
         ),
         predictor,
         metrics,

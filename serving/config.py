@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,10 @@ from typing import Any, Literal
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.config_protos import MonitoringConfig
 from serving.errors import Code, ServingError, invalid
+
+log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -38,7 +41,8 @@ def read_text_proto(path: str, message: Any) -> Any:
         raise invalid(f"Invalid protobuf file: '{path}'") from None
     try:
         return text_format.Parse(text, message)
-    except text_format.ParseError:
+    except text_format.ParseError as error:
+        log.error("Error parsing text-format %s: %s", message.DESCRIPTOR.full_name, error)
         raise invalid(f"Invalid protobuf file: '{path}'") from None
 
 
@@ -91,33 +95,6 @@ def _model(entry: Any) -> ModelConfig:
 
 
 def read_monitoring_config(path: str) -> str | None:
-    """The metrics' path that a --monitoring_config_file asks for, or None when it leaves them off.
-
-    MonitoringConfig has no published Python module, and only three fields:
-    `prometheus_config { enable: true path: "/metrics" }`.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise invalid(f"Invalid protobuf file: '{path}'") from None
-    text = re.sub(r"#.*", "", text)
-    whole = re.fullmatch(r"\s*(?:prometheus_config\s*:?\s*\{(?P<body>[^{}]*)\}\s*,?;?\s*)?", text)
-    if whole is None:
-        raise invalid(f"Invalid protobuf file: '{path}'")
-    body = whole["body"] or ""
-    fields = re.compile(
-        r"""\s*(?:enable\s*:\s*(?P<enable>true|false)|path\s*:\s*(?P<quote>["'])(?P<path>[^"']*)(?P=quote))\s*[,;]?"""
-    )
-    enabled, metrics_path, at = False, "", 0
-    while body[at:].strip():
-        found = fields.match(body, at)
-        if found is None:
-            raise invalid(f"Invalid protobuf file: '{path}'")
-        if found["enable"]:
-            enabled = found["enable"] == "true"
-        else:
-            metrics_path = found["path"]
-        at = found.end()
-    return (metrics_path or DEFAULT_METRICS_PATH) if enabled else None
+    """The metrics' path that a --monitoring_config_file asks for, or None when it leaves them off."""
+    config = read_text_proto(path, MonitoringConfig()).prometheus_config
+    return (config.path or DEFAULT_METRICS_PATH) if config.enable else None

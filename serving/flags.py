@@ -16,7 +16,10 @@ from typing import Literal
 Value = str | int | float | bool
 
 CPUS = len(os.sched_getaffinity(0))
-OWN_FLAGS = ("host",)  # not TF Serving's: removed before a real tensorflow_model_server is started
+OWN_FLAGS = (
+    "host",
+    "isolate_batch_failures",
+)  # not TF Serving's: removed before a real tensorflow_model_server is started
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,13 @@ FLAGS: tuple[Flag, ...] = (
         False,
         "Let a new label name a version that is not loaded yet.",
     ),
-    Flag("enable_batching", False, "Merge requests into batches.", "refused"),
-    Flag("batching_parameters_file", "", "Text file with BatchingParameters.", "refused"),
-    Flag("enable_per_model_batching_parameters", False, "Batching parameters per model.", "refused"),
+    Flag("enable_batching", False, "Merge requests into batches."),
+    Flag("batching_parameters_file", "", "Text file with BatchingParameters; only with --enable_batching."),
+    Flag(
+        "enable_per_model_batching_parameters",
+        False,
+        "Batch only models with a batching_params.pbtxt in the version's folder, by its parameters.",
+    ),
     Flag(
         "grpc_channel_arguments",
         "",
@@ -87,14 +94,18 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag("enable_grpc_healthcheck_service", False, "Serve grpc.health.v1."),
     Flag("enable_serialization_as_tensor_content", False, "Answer tensors as tensor_content."),
-    Flag("ssl_config_file", "", "Text file with an SSLConfig.", "refused"),
+    Flag("ssl_config_file", "", "Text file with an SSLConfig: TLS for gRPC, mTLS with client_verify."),
     Flag("enable_profiler", True, "Serve TensorFlow's profiler.", "none"),
     Flag("monitoring_config_file", "", "Text file with a MonitoringConfig."),
     Flag("platform_config_file", "", "Text file with a PlatformConfigMap.", "refused"),
     Flag("tensorflow_session_parallelism", 0, "Threads inside an op and between ops; 0: chosen by load."),
     Flag("tensorflow_intra_op_parallelism", 0, "Threads inside an op; 0: chosen by load."),
     Flag("tensorflow_inter_op_parallelism", 0, "Threads between ops; 0: chosen by load."),
-    Flag("tensorflow_session_config_file", "", "Text file with a tensorflow.ConfigProto.", "refused"),
+    Flag(
+        "tensorflow_session_config_file",
+        "",
+        "Text file with a tensorflow.ConfigProto; the flags above overrule its threads.",
+    ),
     Flag("per_process_gpu_memory_fraction", 0.0, "Share of the GPU's memory to take.", "none"),
     Flag(
         "enable_signature_method_name_check",
@@ -107,6 +118,11 @@ FLAGS: tuple[Flag, ...] = (
         "host",
         "127.0.0.1",
         "Address to listen on; 0.0.0.0 for all. Not a TF Serving flag: that always takes all.",
+    ),
+    Flag(
+        "isolate_batch_failures",
+        False,
+        "Run each request of a failed batch by itself. Not a TF Serving flag: there all of them fail.",
     ),
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}

@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
+from serving import tls
 from serving.errors import Code, ServingError, truncated
 from serving.metrics import Metrics
 from serving.predict import Predictor
@@ -128,6 +129,7 @@ class GrpcOptions:
     max_threads: int
     health: bool = False
     channel_arguments: str = ""
+    credentials: Any = None  # grpc.ServerCredentials; None: no TLS
 
 
 class GrpcServer:
@@ -142,6 +144,7 @@ class GrpcServer:
         self._health = self._add_health() if options.health else None
         self._add_reflection(options.health)
         self._addresses = options.addresses
+        self._credentials = options.credentials
 
     def _add_health(self) -> Any:
         """grpc.health.v1 for the names that TF Serving sets."""
@@ -163,8 +166,13 @@ class GrpcServer:
         """Listen; raises ServingError when an address is taken."""
         for address in self._addresses:
             try:
-                self._server.add_insecure_port(address)
+                if self._credentials is None:
+                    self._server.add_insecure_port(address)
+                else:
+                    self._server.add_secure_port(address, self._credentials)
             except RuntimeError as error:  # taken since it was checked
+                if self._credentials is not None:
+                    raise tls.bind_error(address) from None
                 raise ServingError(
                     Code.UNAVAILABLE, f"cannot listen on {address} ({error}); choose another with --port"
                 ) from None

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.samples import Sample
 
 LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
+SIZE_BUCKETS = tuple(float(1 << i) for i in range(14))
 MAX_UNKNOWN_MODELS = 200  # a client may ask for any name; past these they are counted together
 OTHER_MODELS = "(other)"
 
@@ -77,6 +78,22 @@ class Metrics:
             lines.append(f"# TYPE {family.name} {family.type}")
             lines.extend(_lines(family.name, family.samples))
         return "\n".join(lines) + "\n"
+
+
+class BatchMetrics:
+    """What TF Serving's batching session counts; made only when there is batching."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            full = f":tensorflow:serving:batching_session:{name}"
+            return Histogram(full, full, labels, registry=registry, buckets=buckets)
+
+        self.queuing_us = histogram("queuing_latency", LATENCY_BUCKETS_US, "thread_pool_name")
+        self.input_batch_size = histogram("input_batch_size", SIZE_BUCKETS)
+        self.processed_batch_size = histogram("processed_batch_size", SIZE_BUCKETS)
+        self.padding_size = histogram("padding_size", SIZE_BUCKETS, "execution_batch_size")
+        runs = ":tensorflow:serving:batching_session:wrapped_run_count"
+        self.wrapped_run_count = Counter(runs, runs, registry=registry)
 
 
 def _lines(family: str, samples: Iterable[Sample]) -> Iterable[str]:

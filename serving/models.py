@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serving import sessions, warmup
+from serving.batching_config import BatchingOptions
 from serving.config import ModelConfig
 from serving.errors import Code, ServingError, invalid
+from serving.loader import Loader
 from serving.metrics import Metrics
-from serving.servable import LoadOptions, Served, State, Version
-from serving.sessions import Model
+from serving.servable import LoadOptions, Runnable, Served, State, Version
 from serving.versions import aspired_versions
 
 log = logging.getLogger(__name__)
@@ -27,14 +26,16 @@ log = logging.getLogger(__name__)
 class ModelManager:
     """Owns every model version. `configure` may be called again, to reload."""
 
-    def __init__(self, options: LoadOptions, metrics: Metrics) -> None:
+    def __init__(
+        self, options: LoadOptions, metrics: Metrics, batching: BatchingOptions | None = None
+    ) -> None:
+        self._loader = Loader(options, metrics, batching)
         self._options = options
-        self._metrics = metrics
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._stop = threading.Event()
         self._configuring = threading.Lock()
-        self._retired: list[Model] = []  # unloaded; freed outside the lock, as that takes time
+        self._retired: list[Runnable] = []  # unloaded; freed outside the lock, as that takes time
         self._models: dict[str, Served] = {}
         self._poll_error = ""
         self._loaders = ThreadPoolExecutor(max(1, options.threads), "load")
@@ -178,7 +179,7 @@ class ModelManager:
                     break  # withdrawn before, or between, the tries
                 version.state = State.LOADING
             try:
-                model, error = self._load_once(version.path), None
+                model, error = self._loader.load(version.path), None
                 break
             except ServingError as failure:
                 error = failure
@@ -202,25 +203,13 @@ class ModelManager:
             retired, self._retired = self._retired, []
         del retired
 
-    def _load_once(self, path: str) -> Model:
-        start = time.monotonic()
-        status = "fail"
-        try:
-            model = sessions.load(path, self._options.tags, self._options.parallelism)
-            status = "success"
-        finally:
-            self._metrics.observe_load(path, status, time.monotonic() - start)
-        if self._options.warmup:
-            warmup.replay(model, self._options.warmup_iterations, self._metrics)
-        return model
-
     # --- serving -------------------------------------------------------------------------------------------
 
     def knows(self, name: str) -> bool:
         """Whether a model of this name is, or was, configured."""
         return name in self._models
 
-    def find(self, spec: Any) -> tuple[int, Model]:
+    def find(self, spec: Any) -> tuple[int, Runnable]:
         """The version number and model that a ModelSpec asks for; raises ServingError."""
         name = spec.name
         if not name:

@@ -15,7 +15,7 @@ from serving.errors import invalid
 from serving.metrics import Metrics
 from serving.models import ModelManager
 from serving.request import DEFAULT_SIGNATURE, parse_predict
-from serving.sessions import Model
+from serving.servable import Runnable
 
 
 class Predictor:
@@ -87,7 +87,7 @@ class Predictor:
 
     def run(
         self,
-        model: Model,
+        model: Runnable,
         name: str,
         signature: str,
         inputs: Mapping[str, NDArray[Any]],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from serving import tensors
 from serving.errors import Code, ServingError, invalid
-from serving.sessions import Model
+from serving.servable import Runnable
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
@@ -20,7 +20,7 @@ def _set(names: Iterable[str]) -> str:
 
 
 def parse_predict(
-    model: Model, request: Any, check_method: bool = False
+    model: Runnable, request: Any, check_method: bool = False
 ) -> tuple[str, dict[str, NDArray[Any]], list[str]]:
     """Signature, inputs and wanted outputs of a PredictRequest; raises ServingError."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE

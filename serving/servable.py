@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from serving.batching import BatchedModel
 from serving.config import ModelConfig
 from serving.errors import ServingError
 from serving.sessions import Model, Parallelism
+
+Runnable = Model | BatchedModel
+"""What answers calls."""
 
 
 class State(IntEnum):
@@ -27,7 +31,7 @@ class Version:
     path: str
     state: State = State.START
     error: ServingError | None = None
-    model: Model | None = None
+    model: Runnable | None = None
     aspired: bool = True
 
 

@@ -38,10 +38,14 @@ MAX_FETCH_SETS = 16  # per signature; TensorFlow compiles and keeps one graph pe
 
 @dataclass(frozen=True)
 class Parallelism:
-    """Threads of a session inside an op, and between ops; 0 is TensorFlow's default."""
+    """Threads of a session inside an op, and between ops; 0: as `base` says, else TensorFlow's default.
+
+    `base` is a serialized ConfigProto with everything else about the session.
+    """
 
     intra_op: int = 0
     inter_op: int = 0
+    base: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,14 @@ def _tags_text(tags: Sequence[str]) -> str:
 
 def _session(graph: Any, threads: Parallelism) -> Any:
     """A session over `graph` with its own threads. Grappler stays on: it folds and fuses."""
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads.intra_op,
-        inter_op_parallelism_threads=threads.inter_op,
-        use_per_session_threads=True,
-        allow_soft_placement=True,
-    )
+    if threads.base is None:
+        config = tf.compat.v1.ConfigProto(use_per_session_threads=True, allow_soft_placement=True)
+    else:
+        config = tf.compat.v1.ConfigProto.FromString(threads.base)
+    if threads.intra_op:
+        config.intra_op_parallelism_threads = threads.intra_op
+    if threads.inter_op:
+        config.inter_op_parallelism_threads = threads.inter_op
     return tf.compat.v1.Session(graph=graph, config=config)
 
 

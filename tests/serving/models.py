@@ -157,3 +157,8 @@ def half_plus(folder: Path, constant: float = 2.0) -> Path:
         )
         builder.save()
     return folder
+
+
+def jpeg(height: int) -> bytes:
+    """A grey JPEG of 8 columns."""
+    return bytes(tf.io.encode_jpeg(tf.zeros([height, 8, 3], tf.uint8)).numpy())

@@ -69,12 +69,12 @@ def test_the_docs_name_what_does_not_work() -> None:
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
         ),
         (
-            ["--model_base_path=/x", "--enable_batching"],
-            "--enable_batching is not supported by this server yet",
+            ["--model_base_path=/x", "--prefer_tflite_model"],
+            "--prefer_tflite_model is not supported by this server yet",
         ),
         (
-            ["--model_base_path=/x", "--ssl_config_file=f"],
-            "--ssl_config_file is not supported by this server yet",
+            ["--model_base_path=/x", "--platform_config_file=f"],
+            "--platform_config_file is not supported by this server yet",
         ),
         (["--model_base_path=/x", "--grpc_max_threads=0"], "--grpc_max_threads=0: expected at least 1"),
         (["--model_base_path=/x", "--port=70000"], "--port=70000 is not a port"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from serving import sessions
+from serving import build, flags, sessions
 from serving.errors import Code, ServingError
 from serving.lanes import CPUS
 from serving.sessions import MAX_FETCH_SETS, Parallelism
@@ -96,3 +97,22 @@ def test_truncated_variables_are_an_error(model_dir: Path, tmp_path: Path) -> No
     next(folder.glob("variables/variables.data*")).write_bytes(b"")
     with pytest.raises(ServingError):
         sessions.load(str(folder))
+
+
+def test_a_session_config(model_dir: Path) -> None:
+    base = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=2, device_count={"CPU": 1})
+    parallelism = Parallelism(inter_op=3, base=base.SerializeToString())
+    model = sessions.load(str(model_dir / "affine" / "1"), parallelism=parallelism)
+    (session,) = model._sessions.values()
+    config = session._config
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (2, 3)
+    assert config.device_count == {"CPU": 1}
+
+
+def test_a_session_config_file_turns_the_choice_by_load_off(tmp_path: Path) -> None:
+    path = tmp_path / "session"
+    path.write_text("inter_op_parallelism_threads: 5")
+    found = build.parallelism(flags.parse([f"--tensorflow_session_config_file={path}"]))
+    assert found is not None
+    assert tf.compat.v1.ConfigProto.FromString(found.base or b"").inter_op_parallelism_threads == 5
+    assert build.parallelism(flags.parse([])) is None

@@ -1,0 +1,37 @@
+"""One version: loaded, warmed, and batched where asked."""
+
+from __future__ import annotations
+
+import time
+
+from serving import batching_config, sessions, warmup
+from serving.batching import BatchedModel
+from serving.batching_config import BatchingOptions
+from serving.metrics import BatchMetrics, Metrics
+from serving.servable import LoadOptions, Runnable
+
+
+class Loader:
+    """Loads versions by the server's flags, and counts."""
+
+    def __init__(self, options: LoadOptions, metrics: Metrics, batching: BatchingOptions | None) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._batching = batching
+        self._batch_metrics = BatchMetrics(metrics.registry) if batching else None
+
+    def load(self, path: str) -> Runnable:
+        """The version in folder `path`, ready to serve; raises ServingError."""
+        start = time.monotonic()
+        status = "fail"
+        try:
+            model = sessions.load(path, self._options.tags, self._options.parallelism)
+            status = "success"
+        finally:
+            self._metrics.observe_load(path, status, time.monotonic() - start)
+        if self._options.warmup:
+            warmup.replay(model, self._options.warmup_iterations, self._metrics)
+        batching = batching_config.for_model(self._batching, path) if self._batching else None
+        if batching is None or self._batch_metrics is None:
+            return model
+        return BatchedModel(model, batching, self._batch_metrics)
