@@ -8,9 +8,11 @@ BIN := $(VENV)/bin
 DURATION ?= 0
 SOURCE ?= synthetic
 ARGS ?=
+SERVER ?=
+FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos lock bench-engine bench-stack clean
+.PHONY: help run test lint types tests protos lock bench-engine bench-stack conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -35,6 +37,12 @@ bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVIN
 
 bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
 	@$(BIN)/sightline bench stack $(ARGS)
+
+conformance: $(VENV)/test.stamp ## Our checks of TF Serving's protocol, against SERVER (a command; ours if none).
+	SIGHTLINE_CONFORMANCE_SERVER='$(SERVER)' $(BIN)/pytest -q tests/conformance $(ARGS)
+
+fuzz: $(VENV)/test.stamp ## Random requests at the server's parsers, for FUZZ_SECONDS (600).
+	SIGHTLINE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -q --timeout=0 tests/serving/test_fuzz.py $(ARGS)
 
 protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. client/wire/relay.proto

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -126,7 +127,7 @@ def half_plus(folder: Path, constant: float = 2.0) -> Path:
     with tf.Graph().as_default(), v1.Session() as session:
         half = v1.get_variable("a", initializer=0.5, use_resource=False)
         offset = v1.get_variable("b", initializer=constant, use_resource=False)
-        examples = v1.placeholder(tf.string, None, "tf_example")
+        examples = v1.placeholder(tf.string, [None], "tf_example")
         parsed = v1.io.parse_example(examples, {"x": v1.FixedLenFeature([1], tf.float32)})
         x = tf.identity(parsed["x"], "x")
         y = tf.add(half * x, offset, "y")
@@ -162,3 +163,12 @@ def half_plus(folder: Path, constant: float = 2.0) -> Path:
 def jpeg(height: int) -> bytes:
     """A grey JPEG of 8 columns."""
     return bytes(tf.io.encode_jpeg(tf.zeros([height, 8, 3], tf.uint8)).numpy())
+
+
+def keras(folder: Path) -> Path:
+    """A Keras model, its input of [batch, 1] doubled."""
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([layers.Input((1,), name="x"), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[2.0]], np.float32)])
+    model.export(str(folder), verbose=False)
+    return folder

@@ -1,0 +1,118 @@
+# ruff: noqa: E501  (tables of texts, each on its line)
+"""Start, configuration, reload and batching."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2
+
+from tests.conformance.client import Client, predict_request
+from tests.conformance.conftest import command, model_config
+
+ERROR = "Failed to start server. Error: "
+
+
+def start(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command(), *flags], capture_output=True, text=True, timeout=90)
+
+
+def test_starts_that_fail(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text("improperly formatted file")
+    model = "--model_base_path=/no/such/folder"
+    cases: list[tuple[list[str], str, str]] = [
+        ([], "stdout", f"{ERROR}INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!"),
+        ([f"--model_config_file={bad}"], "stderr", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
+        ([model, f"--batching_parameters_file={bad}"], "stdout", "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
+        ([model, "--enable_batching=perhaps"], "stdout", "usage: "),
+    ]  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        for (flags, stream, text), done in zip(
+            cases, pool.map(lambda case: start(*case[0]), cases), strict=True
+        ):
+            assert text in getattr(done, stream), (flags, done)
+            assert done.returncode not in (0, None), flags
+
+
+def test_version() -> None:
+    done = start("--version")
+    assert done.returncode == 0
+    first, second = done.stdout.strip().splitlines()
+    assert first.startswith("TensorFlow ModelServer: ")
+    assert second.startswith("TensorFlow Library: ")
+
+
+def wait_for(client: Client, message: Any, expected: list[float]) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            assert client.floats(message) == expected
+            return
+        except Exception:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+
+
+def reload_request(text: str) -> Any:
+    return text_format.Parse(f"config {{ {text} }}", model_management_pb2.ReloadConfigRequest())
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "error"),
+    [
+        ("", "INVALID_ARGUMENT", "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"),
+        ('model_config_list { config { name: "m" base_path: "x" model_platform: "tensorflow" } }', "INVALID_ARGUMENT", "Expected model m to have an absolute path or URI; got base_path()=x"),
+        ('model_config_list { config { name: "m" base_path: "/x" } }', "INVALID_ARGUMENT", "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, model name is m"),
+        ('model_config_list { config { name: "m" base_path: "/x" model_platform: "caffe" } }', "INVALID_ARGUMENT", "Model m requests unsupported platform caffe"),
+    ],
+)  # fmt: skip
+def test_reload_errors(fleet: dict[str, Client], text: str, code: str, error: str) -> None:
+    assert fleet["reload"].error("HandleReloadConfigRequest", reload_request(text)) == (code, error)
+
+
+def test_reload_by_file_then_by_call(fleet: dict[str, Client], folder: Path) -> None:
+    client = fleet["reload"]
+    two, three = predict_request("half_plus_two", x=[[2.0]]), predict_request("half_plus_three", x=[[2.0]])
+    assert client.floats(two) == [3.0]
+    (folder / "reload").write_text(model_config(("half_plus_three", folder / "half_plus_three", "")))
+    wait_for(client, three, [4.0])
+    listed = model_config(
+        ("half_plus_two", folder / "half_plus_two", ""), ("half_plus_three", folder / "half_plus_three", "")
+    )
+    response = client.call("HandleReloadConfigRequest", reload_request(listed))
+    assert response.status.error_code == 0
+    assert client.floats(two) == [3.0]  # a new model is there when the call returns
+    labelled = model_config(
+        ("half_plus_two", folder / "half_plus_two", 'version_labels { key: "l" value: 7 }')
+    )
+    assert client.error("HandleReloadConfigRequest", reload_request(labelled)) == (
+        "FAILED_PRECONDITION",
+        "Request to assign label to version 7 of model half_plus_two, which is not currently available for "
+        "inference",
+    )
+
+
+def test_batching(fleet: dict[str, Client]) -> None:
+    client = fleet["batching"]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(
+            lambda i: client.floats(predict_request("half_plus_two", x=[[2.0 * i]])), range(24)
+        )
+        assert list(answers) == [[i + 2.0] for i in range(24)]
+    too_large = predict_request("half_plus_two", x=[[1.0]] * 5)
+    assert client.error("Predict", too_large) == (
+        "INVALID_ARGUMENT",
+        "Task size 5 is larger than maximum input batch size 4",
+    )
+    _, page = client.http("GET", "/monitoring/prometheus/metrics")
+    runs = [line for line in page.splitlines() if "batching_session:wrapped_run_count{" in line]
+    assert len(runs) == 1
+    assert 6 <= float(runs[0].split()[-1]) < 24

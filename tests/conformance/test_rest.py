@@ -1,0 +1,94 @@
+# ruff: noqa: E501  (tables of texts, each on its line)
+"""The REST API: bodies to the character, and errors."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from tests.conformance.client import Client
+
+HALF = "/v1/models/half_plus_two"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        ("versions:predict", {"instances": [1.0, 2.0]}, '{\n    "predictions": [5.0, 8.0\n    ]\n}'),
+        ("versions/versions/1:predict", {"instances": [1.0]}, '{\n    "predictions": [3.0\n    ]\n}'),
+        ("versions/labels/stable:predict", {"inputs": [1, 2]}, '{\n    "outputs": [\n        4.0,\n        6.0\n    ]\n}'),
+        ("half_plus_two:predict", {"instances": [[0.1]]}, '{\n    "predictions": [[2.05]\n    ]\n}'),
+        ("half_plus_two:regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [3.0]\n}'),
+        ("half_plus_two:classify", {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [[["", 3.0]]\n    ]\n}'),
+        ("strings:predict", {"inputs": {"b64": "YWJj"}}, '{\n    "outputs": {\n        "length": 3,\n        "s": "abc",\n        "s_bytes": {\n            "b64": "YWJj"\n        }\n    }\n}'),
+    ],
+)  # fmt: skip
+def test_answers(main: Client, path: str, body: Any, answer: str) -> None:
+    assert main.http("POST", f"/v1/models/{path}", body) == (200, answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "text"),
+    [
+        ("POST", f"{HALF}:predict", b"", 400, "JSON Parse error: The document is empty"),
+        ("POST", f"{HALF}:predict", b"x", 400, "JSON Parse error: Invalid value. at offset: 0"),
+        ("POST", f"{HALF}:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
+        ("POST", f"{HALF}:predict", {"signature_name": "s", "instances": [1]}, 400, 'Serving signature name: "s" not found in signature def'),
+        ("POST", "/v1/models/none:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(none)"),
+        ("GET", "/v1/models/none", None, 404, "Could not find any versions of model none"),
+        ("GET", "/v1/models", None, 400, "Missing model name in request."),
+        ("GET", f"{HALF}:predict", None, 400, f"Malformed request: GET {HALF}:predict"),
+        ("DELETE", HALF, None, 400, f"Malformed request: DELETE {HALF}"),
+    ],
+)  # fmt: skip
+def test_errors(main: Client, method: str, path: str, body: Any, status: int, text: str) -> None:
+    found, answer = main.http(method, path, body)
+    assert (found, json.loads(answer)["error"]) == (status, text)
+
+
+def test_outside_the_api(main: Client) -> None:
+    assert main.http("GET", "/")[0] == 404
+
+
+def test_status(main: Client) -> None:
+    status, text = main.http("GET", f"{HALF}/versions/123")
+    assert status == 200
+    entry = {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert json.loads(text) == {"model_version_status": [entry]}
+
+
+def test_metadata(main: Client) -> None:
+    status, text = main.http("GET", f"{HALF}/metadata")
+    assert status == 200
+    document = json.loads(text)
+    assert document["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "123"}
+    signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    dims = [{"size": "-1", "name": ""}, {"size": "1", "name": ""}]
+    info = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": "x:0"}
+    assert signature["inputs"] == {"x": info}
+    assert signature["method_name"] == "tensorflow/serving/predict"
+
+
+def test_gzip_and_base64(main: Client) -> None:
+    body = json.dumps({"inputs": {"b64": base64.b64encode(b"\xff\x00").decode()}}).encode()
+    status, text = main.http(
+        "POST", "/v1/models/strings:predict", gzip.compress(body), {"Content-Encoding": "gzip"}
+    )
+    assert status == 200
+    assert json.loads(text)["outputs"]["s_bytes"] == {"b64": "/wA="}
+
+
+def test_metrics(main: Client) -> None:
+    main.http("POST", f"{HALF}:predict", {"instances": [[1.0]]})
+    status, text = main.http("GET", "/monitoring/prometheus/metrics")
+    assert status == 200
+    assert "# TYPE :tensorflow:serving:request_count counter" in text
+    assert ':tensorflow:serving:request_count{model_name="half_plus_two",status="OK"}' in text
+    assert (
+        ':tensorflow:serving:request_latency_bucket{model_name="half_plus_two",API="predict",entrypoint="REST",le="10"}'
+        in text
+    )
