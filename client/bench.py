@@ -23,6 +23,7 @@ import grpc
 from client.channel import CHANNEL_OPTIONS
 from client.predict import PREDICT, parse_response, request_bytes
 from client.relayed import DETECT
+from client.security import Security
 from client.wire import relay_pb2 as pb
 from model.contract import MODEL_NAME, SIGNATURE
 
@@ -105,12 +106,13 @@ def _one_at_a_time(server: str, relay: str, image: bytes, frames: int) -> tuple[
 class RelayCaller:
     """One stream to a relay, used for one frame at a time: the least that a client can do."""
 
-    def __init__(self, target: str, camera_id: str = "bench") -> None:
+    def __init__(self, target: str, camera_id: str = "bench", security: Security | None = None) -> None:
         self._camera_id, self._frame_id = camera_id, 0
-        self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        security = security or Security()
+        self._channel = security.channel(target, CHANNEL_OPTIONS)
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
-        self._results = detect(iter(self._requests.get, None))
+        self._results = detect(iter(self._requests.get, None), metadata=security.metadata(camera_id))
 
     def send(self, image: bytes) -> None:
         """Send one frame that waits its turn."""

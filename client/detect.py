@@ -19,6 +19,7 @@ from client.camera import Camera
 from client.choose import Choice
 from client.detect_config import DetectConfig
 from client.errors import Unreachable
+from client.relayed import RelayTransport
 from client.report import (
     CameraReport,
     SinkReport,
@@ -134,7 +135,7 @@ class _Run:
             redact(spec),
             lambda: open_source(spec, config.source_options(), camera_id),
             lambda source: DetectionStream(
-                source, _transport(config), config.stream_config(live=source.live)
+                source, _transport(config, camera_id), config.stream_config(live=source.live)
             ),
             self._sinks_of,
             self._shared,
@@ -209,9 +210,9 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _transport(config: DetectConfig) -> str | Transport:
+def _transport(config: DetectConfig, camera_id: str) -> Transport:
     if not config.server:
-        return config.relay
+        return RelayTransport(config.relay, security=config.security, camera_id=camera_id)
     from client.direct import DirectTransport
 
     return DirectTransport(config.server, model_name=config.model_name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from client.channel import split_address
 from client.choose import Choice
+from client.security import Security
 from client.sources import SourceOptions
 from client.stream import DEFAULT_TARGET, StreamConfig
 from model.contract import MODEL_NAME
@@ -18,7 +19,7 @@ class DetectConfig:
     """What to detect, through whom, and where results go.
 
     `sources`: as `client.sources.open_source` takes them. `relay`: its host:port; `server`: host:port of a TF
-    Serving to call without a relay, then `model_name` names the model.
+    Serving to call without a relay, then `model_name` names the model. `security`: TLS and tokens towards the relay.
     `conf`, `classes`: see `client.choose.Choice`. `imgsz`: larger pictures are sent scaled down to this longer side
     (pixels; 0: as they are); encoded image files always travel as they are. `jpeg_quality`: 1 to 100.
     `max_age_s`: frames older than this are dropped as expired; 0: none; None: 0.2 s for live sources, none for
@@ -36,6 +37,7 @@ class DetectConfig:
     relay: str = DEFAULT_TARGET
     server: str = ""
     model_name: str = MODEL_NAME
+    security: Security = field(default_factory=Security)
     conf: float = 0.0
     classes: tuple[str, ...] = ()
     imgsz: int = 0

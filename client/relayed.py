@@ -12,6 +12,7 @@ import grpc
 
 from client.channel import CHANNEL_OPTIONS, status_line
 from client.predict import to_detections
+from client.security import Security
 from client.transport import Answer, Listener, Outgoing
 from client.types import Status
 from client.wire import relay_pb2 as pb
@@ -26,27 +27,36 @@ class RelayTransport:
     """Streams to the relay at `target` (host:port).
 
     `version`: sent as metadata of that name; the mesh routes by it (for example "v2" to the canary).
+    `security`: TLS and the token of `camera_id`; each new stream asks for the token anew.
     """
 
     remainder_stage = "network"  # there and back
 
-    def __init__(self, target: str, *, version: str = "") -> None:
+    def __init__(
+        self, target: str, *, version: str = "", security: Security | None = None, camera_id: str = ""
+    ) -> None:
         self.target = target
-        self._metadata = (("version", version),) if version else ()
+        self._version = (("version", version),) if version else ()
+        self._security = security or Security()
+        self._camera_id = camera_id
 
     def open(self, listener: Listener) -> RelayConnection:
         """Start one stream."""
-        return RelayConnection(self.target, self._metadata, listener)
+        metadata = self._version + self._security.metadata(self._camera_id)
+        channel = self._security.channel(self.target, CHANNEL_OPTIONS)
+        return RelayConnection(self.target, channel, metadata, listener)
 
 
 class RelayConnection:
     """One stream to the relay on a channel of its own. The relay answers in the order of the frames."""
 
-    def __init__(self, target: str, metadata: tuple[tuple[str, str], ...], listener: Listener) -> None:
+    def __init__(
+        self, target: str, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], listener: Listener
+    ) -> None:
         self._listener = listener
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._sent: deque[tuple[int, int]] = deque()  # (seq, frame_id) of the frames without an answer
-        self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._channel = channel
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
         self._call = detect(iter(self._requests.get, None), metadata=metadata)
         threading.Thread(target=self._listen, name=f"results {target}", daemon=True).start()

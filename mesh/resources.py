@@ -14,7 +14,7 @@ MAX_BYTES = 5_000_000
 MAX_DEPTH = 100  # libyaml's composer recurses in C and takes the process down at some 100,000
 
 
-class MeshError(Exception):
+class MeshError(RuntimeError):
     """What is wrong with the mesh's configuration or its run, in words for the user."""
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from sightline.commands import bench, model, relay, stream
+from sightline.commands import bench, mesh, model, relay, stream
 
 # The extra that brings a package which a command may miss.
 EXTRAS = {
@@ -25,6 +25,10 @@ EXTRAS = {
     "onnxruntime": "bench",
     "openvino": "bench",
     "onnx": "bench",
+    "cryptography": "mesh",
+    "envoy": "mesh",
+    "jsonschema": "mesh",
+    "jwt": "mesh",
     "onnxscript": "bench",
 }
 
@@ -45,6 +49,7 @@ def serve() -> None:
 
 for command in (model.export, model.verify, relay.relay, stream.detect, stream.up):
     app.command()(command)
+app.add_typer(mesh.app, name="mesh")
 app.add_typer(bench.app, name="bench")
 
 

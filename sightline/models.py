@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ PREFERRED_WEIGHTS = "yolov8n.pt"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model's base path, and the newest version that fits what was asked for."""
+    """A model's base path, and its one version."""
 
     base: Path
     version: int
@@ -35,65 +36,76 @@ class ServedModel:
 
 
 def prepare(
-    base: Path, weights_spec: str | None, imgsz: tuple[int, int], precision: str, say: Callable[[str], None]
+    models: Path,
+    weights_spec: str | None,
+    imgsz: tuple[int, int],
+    precision: str,
+    version: int,
+    say: Callable[[str], None],
 ) -> ServedModel:
-    """The model of these weights below `base`, exported now if no version there is it.
+    """The model of these weights below `models`, as version `version`, exported now if it is not there.
 
     `weights_spec` None: Ultralytics' yolov8n.pt, or where it can't be fetched the demo weights that the project
-    ships; a version of either that is there already is taken without asking the network again.
-    Raises ValueError for imgsz and precision, model.weights.WeightsError for the weights, RuntimeError with the
-    export's own words where it fails.
+    ships; an export of either that is there already is taken without asking the network again.
+    Raises model.weights.WeightsError for the weights, RuntimeError with the export's own words where it fails.
     """
-    ExportConfig(weights_spec or weights.DEMO_NAME, base, imgsz, precision)  # it checks what was asked for
-    known = [weights.PINNED[PREFERRED_WEIGHTS], DEMO_WEIGHTS_SHA256]
-    if weights_spec is not None:
-        path = weights.locate(weights_spec)
-        known = [weights.sha256(path)]
-    found = _find(base, known, imgsz, precision)
-    if found is not None:
-        return found
+    precision = resolve_precision(precision)
     if weights_spec is None:
+        for sha256 in (weights.PINNED[PREFERRED_WEIGHTS], DEMO_WEIGHTS_SHA256):
+            if found := _find(_base(models, sha256, imgsz, precision), version):
+                return found
         try:
             path = weights.locate(PREFERRED_WEIGHTS)
         except weights.DownloadError as error:
             say(f"{error} Taking the demo weights that Sightline ships.")
             path = weights.locate(weights.DEMO_NAME)
-    say(f"exporting {path.name} to a SavedModel ...")
-    _export(base, path, imgsz, precision)
-    found = _find(base, [weights.sha256(path)], imgsz, precision)
+    else:
+        path = weights.locate(weights_spec)
+    base = _base(models, weights.sha256(path), imgsz, precision)
+    if found := _find(base, version):
+        return found
+    # Whatever is there comes from other tools or was not finished: nobody else publishes into this folder.
+    shutil.rmtree(base, ignore_errors=True)
+    say(f"exporting {path.name} to a SavedModel in {precision} ...")
+    _export(base, path, imgsz, precision, version)
+    found = _find(base, version)
     if found is None:
-        raise RuntimeError(f"the export left no version in {base} that fits what was asked for")
+        raise RuntimeError(f"the export left no version {version} in {base}")
     return found
 
 
-def _find(base: Path, known_sha256: list[str], imgsz: tuple[int, int], precision: str) -> ServedModel | None:
-    """The newest version below `base`, if it is one of these weights, exported with these settings and tools.
+def _base(models: Path, sha256: str, imgsz: tuple[int, int], precision: str) -> Path:
+    """A base path for each thing that an export depends on, so that what is there is what was asked for."""
+    height, width = imgsz
+    return models / f"{sha256[:12]}-{height}x{width}-{precision}" / contract.MODEL_NAME
 
-    Only the newest: that is the one which the model server serves.
-    """
-    versions = sorted(int(p.name) for p in base.glob("*") if p.is_dir() and p.name.isdecimal())
-    if not versions:
+
+def _find(base: Path, version: int) -> ServedModel | None:
+    """The version, if it is there, alone, and made by these tools with default thresholds."""
+    if [p.name for p in base.glob("*")] != [str(version)]:
         return None
     try:
-        meta = read_metadata(base / str(versions[-1]))
+        meta = read_metadata(base / str(version))
     except ValueError:
         return None
     defaults = ExportConfig(weights="", out=base)
-    fits = (
-        meta.weights_sha256 in known_sha256
-        and meta.imgsz == imgsz
-        and meta.precision == resolve_precision(precision)
-        and meta.tools == tool_versions()
-        and all(getattr(meta, f) == getattr(defaults, f) for f in ("conf", "iou", "max_det", "max_pixels"))
+    fits = meta.tools == tool_versions() and all(
+        getattr(meta, f) == getattr(defaults, f) for f in ("conf", "iou", "max_det", "max_pixels")
     )
-    return ServedModel(base, versions[-1], meta) if fits else None
+    return ServedModel(base, version, meta) if fits else None
 
 
-def _export(base: Path, path: Path, imgsz: tuple[int, int], precision: str) -> None:
+def _export(base: Path, path: Path, imgsz: tuple[int, int], precision: str, version: int) -> None:
     """Export in a process of its own: torch and TensorFlow need not stay in the supervisor's memory."""
-    size = [str(side) for side in imgsz]
     command = [sys.executable, "-m", "sightline", "export", "--weights", str(path), "--out", str(base)]
-    command += ["--imgsz", "x".join(size), "--precision", precision]
+    command += [
+        "--imgsz",
+        f"{imgsz[0]}x{imgsz[1]}",
+        "--precision",
+        precision,
+        "--model-version",
+        str(version),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it exited with {done.returncode}"]

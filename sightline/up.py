@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,61 +16,31 @@ from client.detect_config import DetectConfig
 from client.report import Summary
 from model import contract
 from sightline.models import ServedModel, prepare
+from sightline.ports import Ports
 from sightline.processes import ChildDied, Children
-from sightline.ready import wait_serving
+from sightline.stack import Entrance, meshed_stack, plain_stack
 
-READY_TIMEOUT_S = 120.0  # TensorFlow's import, the model's load and warm-up on a slow machine
 WATCH_EVERY_S = 0.3
-
-
-class PortTaken(OSError):
-    """A port of the stack is in use; the message names it and the option that changes it."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Loopback ports of the stack; each field is the option of that name."""
-
-    port: int = 8500
-    rest_api_port: int = 8501
-    relay_port: int = 8600
-    http_port: int = 8601
-
-    def __post_init__(self) -> None:
-        for name, number in vars(self).items():
-            if not 1 <= number <= 65535:
-                raise ValueError(f"--{name.replace('_', '-')}: expected 1 to 65535, got {number}")
-
-    def check_free(self) -> None:
-        """Raise PortTaken for the first that cannot be listened on, ValueError for two that are the same."""
-        taken: dict[int, str] = {}
-        for name, number in vars(self).items():
-            option = "--" + name.replace("_", "-")
-            if number in taken:
-                raise ValueError(f"{option} and {taken[number]} are both {number}: give each its own")
-            taken[number] = option
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", number))
-                except OSError as error:
-                    raise PortTaken(
-                        f"port {number}: {error.strerror}; choose another with {option}"
-                    ) from None
+# The two versions of the mesh's canary; auto: bf16 where the CPU multiplies it in hardware.
+CANARY = {"v1": "fp32", "v2": "auto"}
 
 
 @dataclass(frozen=True)
 class UpConfig:
     """What `sightline up` takes: the model, the ports, and what to stream (`detect`; its relay is set here).
 
-    `models`: folder of exported models. `runs`: folder of logs.
+    `mesh`: join the parts by istio/ in a real Envoy, with v1 in fp32 and v2 in bf16; else one model server in
+    `precision`. `components`: of istio/components, on top of its base. `models`: folder of exported models.
+    `runs`: folder of logs.
     """
 
     detect: DetectConfig
     weights: str | None = None
     imgsz: tuple[int, int] = (contract.DEFAULT_IMGSZ, contract.DEFAULT_IMGSZ)
     precision: str = "auto"
-    ports: Ports = Ports()
+    mesh: bool = True
+    components: tuple[str, ...] = ()
+    ports: Ports = field(default_factory=Ports)
     models: Path = Path("runs/models")
     runs: Path = Path("runs/up")
 
@@ -81,59 +49,61 @@ def up(config: UpConfig, console: Console) -> int:
     """Run the stack until its cameras end, Ctrl-C, or the death of a part. Returns the exit status: 0 only if
     detections were delivered and the frames add up.
 
-    Raises PortTaken, ChildDied, TimeoutError, WeightsError, RuntimeError: each says what to do.
+    Raises PortTaken, ChildDied, TimeoutError, WeightsError, MeshError, RuntimeError: each says what to do.
     """
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     config.ports.check_free()
-    model = prepare(config.models / contract.MODEL_NAME, config.weights, config.imgsz, config.precision, say)
+    models = _models(config, say)
+    for name, model in models.items():
+        say(f"{name:<9} {model.text}")
     with Children(config.runs / "logs") as children:
         started_s = time.monotonic()
-        _start(children, config.ports, model)
-        say(f"model     {model.text}")
-        say(f"stack     relay 127.0.0.1:{config.ports.relay_port}, model server 127.0.0.1:{config.ports.port}, "
-            f"REST http://127.0.0.1:{config.ports.rest_api_port}")
-        wait_serving(f"127.0.0.1:{config.ports.relay_port}", READY_TIMEOUT_S, children.check)
-        say(f"ready     in {time.monotonic() - started_s:.1f} s; logs in {children.log_folder}")
-        say(f"live      http://127.0.0.1:{config.ports.http_port}/ (Ctrl-C stops)")
-        summary = _stream(config, children, console)
-        children.check()
+        with _stack(config, models, children, say) as entrance:
+            say(f"ready     in {time.monotonic() - started_s:.1f} s; logs in {children.log_folder}")
+            through = " through Envoy with istio/" if config.mesh else ""
+            say(f"cameras   stream to {entrance.address}{through}")
+            say(f"live      http://127.0.0.1:{config.ports.http_port}/ (Ctrl-C stops)")
+            summary = _stream(config, entrance, console)
+            entrance.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
 
 
-def _start(children: Children, ports: Ports, model: ServedModel) -> None:
-    python = [sys.executable, "-m"]
-    children.start("server", [
-        *python, "sightline", "serve", f"--port={ports.port}", f"--rest_api_port={ports.rest_api_port}",
-        f"--model_name={contract.MODEL_NAME}", f"--model_base_path={model.base.resolve()}",
-        "--enable_grpc_healthcheck_service=true",
-    ])  # fmt: skip
-    children.start("relay", [
-        *python, "sightline", "relay", "--listen", f"127.0.0.1:{ports.relay_port}",
-        "--target", f"127.0.0.1:{ports.port}", "--http-port", str(ports.http_port),
-    ])  # fmt: skip
+def _models(config: UpConfig, say: Callable[[str], None]) -> dict[str, ServedModel]:
+    """What each model server serves, exported now if it was not before."""
+    precisions = CANARY if config.mesh else {"model": config.precision}
+    return {
+        name: prepare(config.models, config.weights, config.imgsz, precision, number, say)
+        for number, (name, precision) in enumerate(precisions.items(), 1)
+    }
 
 
-def _stream(config: UpConfig, children: Children, console: Console) -> Summary:
+def _stack(
+    config: UpConfig, models: dict[str, ServedModel], children: Children, say: Callable[[str], None]
+) -> AbstractContextManager[Entrance]:
+    if config.mesh:
+        return meshed_stack(children, models, config.ports, config.components, say)
+    return plain_stack(children, models["model"], config.ports)
+
+
+def _stream(config: UpConfig, entrance: Entrance, console: Console) -> Summary:
     """Stream the cameras; a part's death stops them, and their summary still comes."""
-    detect = replace(
-        config.detect, relay=f"127.0.0.1:{config.ports.relay_port}", wait_s=30.0
-    )
+    detect = replace(config.detect, relay=entrance.address, security=entrance.security, wait_s=30.0)
     stop = threading.Event()
-    with _watching(children, stop):
+    with _watching(entrance, stop):
         return run_detect(detect, console, stop)
 
 
 @contextmanager
-def _watching(children: Children, stop: threading.Event) -> Iterator[None]:
+def _watching(entrance: Entrance, stop: threading.Event) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(WATCH_EVERY_S):
             try:
-                children.check()
+                entrance.check()
             except ChildDied:
                 stop.set()
                 return

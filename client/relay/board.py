@@ -14,6 +14,7 @@ HISTORY_S = 60
 RATE_S = 5  # rates are those of so many full seconds
 STALLED_S = 2.0  # an open stream without a frame for so long, and for so many of its frame intervals:
 STALLED_INTERVALS = 4
+FAILING_S = 3.0  # errors, and no delivered frame for so long
 GONE_KEPT, GONE_KEPT_S = 64, 600.0  # cameras that left: how many and how long they stay on the board
 MAX_GAP = 100_000  # of frame ids; a camera that makes them up must not fill the page
 AT_CAMERA = "camera"  # gaps in the frame ids: frames that the camera dropped before it sent them
@@ -103,7 +104,8 @@ class CameraView:
         self.max_age_ms = 0
         self.left_s = 0.0  # when its last stream ended
         self.lost = False  # that stream broke off
-        self.problem = ""  # of the newest result, if it was an error
+        self.problem = ""  # of the newest result that was an error or delivered, if it was an error
+        self._delivered_s = 0.0
         self._arrived_s = 0.0
         self._interval_s = 0.0
         self._last_id: int | None = None
@@ -128,7 +130,6 @@ class CameraView:
 
     def sent(self, result: pb.Result, now_s: float, age_ms: float) -> None:
         """A result went out; `age_ms`: from capture until now, without the way through the network."""
-        self.problem = ""
         if result.HasField("dropped"):
             self.dropped(result.dropped.reason, now_s, 1)
         elif result.HasField("error"):
@@ -136,6 +137,7 @@ class CameraView:
             for history in (self.history, self._total):
                 history.at(now_s).errored += 1
         else:
+            self.problem, self._delivered_s = "", now_s
             version = str(result.delivered.model_version)
             for history in (self.history, self._total):
                 history.at(now_s).count_delivered(version, age_ms)
@@ -165,7 +167,7 @@ class CameraView:
             return "lost" if self.lost else "ended"
         if now_s - self._arrived_s > max(STALLED_S, STALLED_INTERVALS * self._interval_s):
             return "stalled"
-        return "failing" if self.problem else "streaming"
+        return "failing" if self.problem and now_s - self._delivered_s > FAILING_S else "streaming"
 
     def since_s(self, now_s: float) -> float:
         """Seconds since its last frame, or since it left."""

@@ -16,6 +16,11 @@ from client.relay.slot import Slot
 from client.wire import relay_pb2 as pb
 from client.wire import tfserving_pb2 as tfs
 
+# The relay gives a Predict up itself, and the deadline that travels with it is this much later. If it were the
+# deadline of the proxies between that passed first, they would answer 504 in the server's place, and outlier
+# detection would eject a server for being slower than a camera would like.
+DEADLINE_BEHIND_S = 0.1
+
 log = logging.getLogger("sightline.relay")
 
 
@@ -40,13 +45,15 @@ class Predictor:
             return slot.drop("expired")
         config = self._config
         left_s = slot.expires_s - now_s if slot.expires_s else config.predict_timeout_s
+        timeout_s = min(left_s, config.predict_timeout_s)
         image = slot.image
         try:
-            answer = await self._predict(
-                request_bytes(config.model_name, config.signature_name, image),
-                timeout=min(left_s, config.predict_timeout_s),
-                metadata=(("sightline-camera-id", quote(camera.camera_id)), *camera.metadata),
-            )
+            async with asyncio.timeout(timeout_s):
+                answer = await self._predict(
+                    request_bytes(config.model_name, config.signature_name, image),
+                    timeout=timeout_s + DEADLINE_BEHIND_S,
+                    metadata=(("sightline-camera-id", quote(camera.camera_id)), *camera.metadata),
+                )
             slot.predict_s = self._loop.time() - slot.sent_s
             slot.deliver(_detections(answer))
             camera.delivered(image, slot)
@@ -55,6 +62,11 @@ class Predictor:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:
                 return slot.drop("expired")
             slot.fail(error.code(), error.details() or "")
+        except TimeoutError:
+            slot.predict_s = self._loop.time() - slot.sent_s
+            if slot.expires_s:
+                return slot.drop("expired")
+            slot.fail(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout_s:g} s")
         except ValueError as error:
             slot.fail(grpc.StatusCode.INTERNAL, str(error))
         except Exception as error:  # a bug must not leave the frame, and all behind it, without a result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,11 +77,21 @@ class Server:
 
 @dataclass(frozen=True)
 class Relay:
-    """One stream per caller at `target` (host:port), one frame at a time."""
+    """One stream per caller at `target` (host:port), one frame at a time; through a gateway with its authority's
+    file and each camera's token."""
 
     target: str
+    ca: Path | None = None
+    tokens: Mapping[str, str] | None = None
 
     def __call__(self, callers: int) -> list[Detect]:
         from client.bench import RelayCaller
+        from client.security import Security
 
-        return [RelayCaller(self.target, f"bench-{i}").detect for i in range(callers)]
+        security = Security(self.ca, self.tokens.__getitem__ if self.tokens else None)
+        return [RelayCaller(self.target, camera, security).detect for camera in cameras(callers)]
+
+
+def cameras(callers: int) -> list[str]:
+    """The camera ids of so many callers."""
+    return [f"bench-{i}" for i in range(callers)]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
-import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from model import contract
-from sightline.bench.engines import Ours, Relay, Server
+from mesh.render.topology import Address
+from sightline.bench.engines import Ours, Relay, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.bench.worker import Factory, take_turns
+from sightline.models import ServedModel
+from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import Children
 from sightline.ready import wait_serving
+from sightline.stack import READY_TIMEOUT_S, join, start_relay, start_server
 
 CALLERS = 4
-READY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,20 @@ class Row:
     many_per_s: float
 
 
-def run(model: Path, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
-    """Start a server and a relay on free ports, measure all ways taking turns, and print."""
+def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
+    """Start a server, a relay, and a second relay in the mesh on free ports; measure all ways in turns, and print."""
     images = jpegs(SIZES_WH["16:9 1280x720"])
-    server, relay, metrics = _free_ports(3)
-    with Children(logs) as children:
-        python = [sys.executable, "-m"]
-        children.start("server", [
-            *python, "serving", f"--port={server}", f"--model_name={contract.MODEL_NAME}",
-            f"--model_base_path={model.parent.resolve()}",
-        ])  # fmt: skip
-        children.start("relay", [
-            *python, "sightline", "relay", "--listen", f"127.0.0.1:{relay}",
-            "--target", f"127.0.0.1:{server}", "--http-port", str(metrics),
-        ])  # fmt: skip
-        wait_serving(f"127.0.0.1:{relay}", READY_TIMEOUT_S, children.check)
+    with Children(logs) as children, ExitStack() as stack:
+        server = free_port()
+        start_server(children, "server", model, server)
+        wait_serving(f"{LOOPBACK}:{server}", READY_TIMEOUT_S, children.check)
+        relay = start_relay(children, f"{LOOPBACK}:{server}", _free_ports())
+        gateway = _gateway(children, stack, server)
         ways: dict[str, Factory] = {
-            "in process": Ours(model),
-            "server": Server(f"127.0.0.1:{server}"),
-            "relay, server": Relay(f"127.0.0.1:{relay}"),
+            "in process": Ours(model.base / str(model.version)),
+            "server": Server(f"{LOOPBACK}:{server}"),
+            "relay, server": Relay(relay),
+            "gateway, relay, sidecars, server": gateway,
         }
         one, many = (take_turns(ways, callers, images, rounds, frames) for callers in (1, CALLERS))
     rows = []
@@ -61,6 +56,23 @@ def run(model: Path, logs: Path, rounds: int, frames: int, console: Console) -> 
         rows.append(Row(way, statistics.median(ms), ms[int(0.99 * (len(ms) - 1))], rate))
     console.print(table(rows, len(images[0])))
     return rows
+
+
+def _gateway(children: Children, stack: ExitStack, server: int) -> Relay:
+    """A way through istio/base: TLS and token, mTLS on both sides of a relay. v1 and v2 are the same server."""
+    address = Address(LOOPBACK, server)
+    ports = _free_ports()
+    with_mesh = join(
+        children, {"v1": [address], "v2": [address]}, ports, [], lambda _: None, relay_name="relay-in-mesh"
+    )
+    entrance = stack.enter_context(with_mesh)
+    assert entrance.security.token_of is not None
+    tokens = {camera: entrance.security.token_of(camera) for camera in cameras(CALLERS)}
+    return Relay(entrance.address, entrance.security.ca, tokens)
+
+
+def _free_ports() -> Ports:
+    return Ports(*(free_port() for _ in fields(Ports)))
 
 
 def table(rows: list[Row], image_bytes: int) -> Table:
@@ -76,11 +88,3 @@ def table(rows: list[Row], image_bytes: int) -> Table:
             f"{row.many_per_s:.1f}", f"{100 * row.many_per_s / rows[0].many_per_s:.0f} %",
         )  # fmt: skip
     return out
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

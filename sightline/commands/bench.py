@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from sightline.commands.options import DEFAULT_IMGSZ, imgsz_hw
 from sightline.console import table_console
+
+if TYPE_CHECKING:
+    from sightline.models import ServedModel
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -68,13 +71,13 @@ def stack(
     frames: FramesOption = 20,
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
-    """What each hop costs: the engine in process, through the server, through relay and server."""
+    """What each hop costs: the engine in process, through server, relay and mesh."""
     from model.export import resolve_precision
     from sightline.bench.stack import run
 
     console = table_console()
     run(
-        _model(folder, weights, resolve_precision(precision), console),
+        _served(folder, weights, resolve_precision(precision), console),
         folder / "logs",
         rounds,
         frames,
@@ -84,9 +87,11 @@ def stack(
 
 def _model(folder: Path, weights: str, precision: str, console: Console) -> Path:
     """The version folder of these weights in this precision."""
+    served = _served(folder, weights, precision, console)
+    return served.base / str(served.version)
+
+
+def _served(folder: Path, weights: str, precision: str, console: Console) -> ServedModel:
     from sightline.models import prepare
 
-    served = prepare(
-        folder / precision / "yolov8", weights, imgsz_hw(DEFAULT_IMGSZ), precision, console.print
-    )
-    return served.base / str(served.version)
+    return prepare(folder, weights, imgsz_hw(DEFAULT_IMGSZ), precision, 1, console.print)

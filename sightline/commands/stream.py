@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from client.detect_config import DetectConfig
+from client.security import Security
 from model import contract
 from sightline.commands.options import DEFAULT_IMGSZ, ImgszOption, PrecisionOption, imgsz_hw
 
@@ -34,6 +35,13 @@ def detect(
     sources: Annotated[list[str], typer.Argument(help=SOURCE_HELP)],
     relay: Annotated[str, typer.Option(help="The relay's host:port.")] = "127.0.0.1:8600",
     server: Annotated[str, typer.Option(help="Ask a TF Serving at this host:port instead of a relay.")] = "",
+    ca: Annotated[
+        Path | None, typer.Option(help="TLS: the PEM file of the authority behind the relay's gateway.")
+    ] = None,
+    token: Annotated[
+        Path | None,
+        typer.Option(help="File with the camera's token for the gateway (see: sightline mesh token)."),
+    ] = None,
     model_name: Annotated[
         str | None, typer.Option(help=f"The model's name there. Default: {contract.MODEL_NAME}.")
     ] = None,
@@ -76,6 +84,7 @@ def detect(
         relay=relay,
         server=server,
         model_name=model_name or contract.MODEL_NAME,
+        security=Security.of_files(ca, token),
         conf=conf,
         classes=_class_list(classes),
         imgsz=imgsz,
@@ -101,6 +110,16 @@ def up(
         str | None, typer.Option(help="Default: yolov8n.pt, or the demo weights where it can't be fetched.")
     ] = None,
     imgsz: ImgszOption = DEFAULT_IMGSZ,
+    mesh: Annotated[
+        bool,
+        typer.Option(
+            "--mesh/--no-mesh", help="Join the parts by istio/ in Envoy, v1 in fp32 and v2 in bf16."
+        ),
+    ] = True,
+    component: Annotated[
+        list[str] | None,
+        typer.Option(help="Of istio/components, such as weights/50 or faults/abort; repeatable."),
+    ] = None,
     precision: PrecisionOption = "auto",
     conf: ConfOption = 0.0,
     classes: ClassesOption = None,
@@ -114,10 +133,12 @@ def up(
     http_port: Annotated[
         int, typer.Option(help="The relay's HTTP port: live page, /v1/detect, /metrics.")
     ] = 8601,
+    gateway_port: Annotated[int, typer.Option(help="The gateway's port for cameras, in the mesh.")] = 8443,
     models: Annotated[Path, typer.Option(help="Folder of exported models.")] = Path("runs/models"),
 ) -> None:
     """Run the whole stack on this machine and stream cameras through it until Ctrl-C."""
-    from sightline.up import Ports, UpConfig
+    from sightline.ports import Ports
+    from sightline.up import UpConfig
     from sightline.up import up as run
 
     detect_config = DetectConfig(
@@ -136,7 +157,9 @@ def up(
         weights=weights,
         imgsz=imgsz_hw(imgsz),
         precision=precision,
-        ports=Ports(port, rest_api_port, relay_port, http_port),
+        mesh=mesh,
+        components=tuple(component or ()),
+        ports=Ports(port, rest_api_port, relay_port, http_port, gateway_port if mesh else None),
         models=models,
     )
     raise typer.Exit(run(config, Console(stderr=jsonl == "-")))

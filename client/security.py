@@ -1,0 +1,53 @@
+"""How a camera proves who it is and checks whom it talks to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+
+@dataclass(frozen=True)
+class Security:
+    """TLS to the gateway, and the camera's token.
+
+    `ca`: PEM file of the authority that signed the gateway's certificate; None: no TLS. `token_of`: the JSON Web
+    Token of a camera, by its id; None: no token. A token goes over TLS only.
+
+    Raises ValueError for a token without TLS.
+    """
+
+    ca: Path | None = None
+    token_of: Callable[[str], str] | None = None
+
+    @classmethod
+    def of_files(cls, ca: Path | None, token: Path | None) -> Security:
+        """The same from files; the token is read anew for each stream, so that it can be renewed."""
+        if token is None:
+            return cls(ca)
+
+        def read(_camera_id: str) -> str:
+            return token.read_text().strip()
+
+        read("")  # a file that isn't there is told at once
+        return cls(ca, read)
+
+    def __post_init__(self) -> None:
+        if self.token_of is not None and self.ca is None:
+            raise ValueError("a token goes over TLS only: name the gateway's authority with --ca")
+
+    def channel(self, target: str, options: list[tuple[str, int]]) -> grpc.Channel:
+        """A channel to `target` (host:port). Raises ValueError if the PEM file cannot be read."""
+        if self.ca is None:
+            return grpc.insecure_channel(target, options)
+        try:
+            authority = self.ca.read_bytes()
+        except OSError as error:
+            raise ValueError(f"--ca {self.ca}: {error.strerror}") from error
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority), options)
+
+    def metadata(self, camera_id: str) -> tuple[tuple[str, str], ...]:
+        """What goes with a stream of this camera."""
+        return (("authorization", f"Bearer {self.token_of(camera_id)}"),) if self.token_of else ()

@@ -1,0 +1,138 @@
+"""The stack's parts and how they are joined: model servers, relay, and the mesh between them.
+
+camera ── TLS, token ── gateway ══ relay ══ v1, v2        with the mesh
+camera ── relay ── v1                                     without
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from client.security import Security
+from model import contract
+from sightline.models import ServedModel
+from sightline.ports import LOOPBACK, Ports, free_port
+from sightline.processes import ChildDied, Children
+from sightline.ready import wait_serving
+
+if TYPE_CHECKING:
+    from mesh.render.topology import Address
+    from mesh.run import Mesh
+
+READY_TIMEOUT_S = 180.0  # TensorFlow's import, the model's load and warm-up on a slow machine
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """Where cameras stream to, and how they get in."""
+
+    address: str  # host:port
+    security: Security
+    check: Callable[[], None]  # raises ChildDied if a part of the stack is gone
+
+
+def start_server(children: Children, name: str, model: ServedModel, port: int, rest_port: int = 0) -> None:
+    """Start a model server for one version folder's base path."""
+    children.start(name, [
+        sys.executable, "-m", "sightline", "serve", f"--port={port}", f"--rest_api_port={rest_port}",
+        f"--model_name={contract.MODEL_NAME}", f"--model_base_path={model.base.resolve()}",
+        "--enable_grpc_healthcheck_service=true",
+    ])  # fmt: skip
+
+
+def start_relay(children: Children, target: str, ports: Ports, name: str = "relay") -> str:
+    """Start the relay towards `target`, wait until it serves, and return its address."""
+    address = f"{LOOPBACK}:{ports.relay_port}"
+    children.start(name, [
+        sys.executable, "-m", "sightline", "relay", "--listen", address, "--target", target,
+        "--http-port", str(ports.http_port),
+    ])  # fmt: skip
+    wait_serving(address, READY_TIMEOUT_S, children.check)
+    return address
+
+
+@contextmanager
+def plain_stack(children: Children, model: ServedModel, ports: Ports) -> Iterator[Entrance]:
+    """One model server and the relay, nothing between them."""
+    start_server(children, "server", model, ports.port, ports.rest_api_port)
+    wait_serving(f"{LOOPBACK}:{ports.port}", READY_TIMEOUT_S, children.check)
+    yield Entrance(start_relay(children, f"{LOOPBACK}:{ports.port}", ports), Security(), children.check)
+
+
+@contextmanager
+def meshed_stack(
+    children: Children,
+    models: dict[str, ServedModel],
+    ports: Ports,
+    components: Sequence[str],
+    say: Callable[[str], None],
+) -> Iterator[Entrance]:
+    """A model server for each version ("v1", "v2") and the relay, joined by istio/base and `components`.
+
+    Raises mesh.resources.MeshError for the configuration.
+    """
+    from mesh.render.topology import Address
+
+    servers: dict[str, list[Address]] = {}
+    for version, model in models.items():
+        first = not servers
+        port = ports.port if first else free_port()
+        start_server(children, f"server-{version}", model, port, ports.rest_api_port if first else 0)
+        servers[version] = [Address(LOOPBACK, port)]
+    for (address,) in servers.values():
+        wait_serving(str(address), READY_TIMEOUT_S, children.check)
+    with join(children, servers, ports, components, say) as entrance:
+        yield entrance
+
+
+@contextmanager
+def join(
+    children: Children,
+    servers: dict[str, list[Address]],
+    ports: Ports,
+    components: Sequence[str],
+    say: Callable[[str], None],
+    relay_name: str = "relay",
+) -> Iterator[Entrance]:
+    """The mesh and a relay in front of model servers that run already; see `meshed_stack`."""
+    from mesh.render.topology import Address
+    from mesh.run import Mesh, MeshConfig
+    from mesh.stack import component_folder, istio_folder, stack_topology
+
+    istio = istio_folder()
+    outbound = Address(LOOPBACK, free_port())
+    config = MeshConfig(
+        (istio / "base",),
+        stack_topology(
+            servers,
+            Address(LOOPBACK, ports.relay_port),
+            outbound=outbound,
+            gateway=Address(LOOPBACK, ports.gateway_port or free_port()),
+        ),
+        tuple(component_folder(name, istio) for name in components),
+        mesh_config=istio / "install" / "istiod-values.yaml",
+        logs=children.log_folder,
+        log=say,
+    )
+    with Mesh(config) as mesh:
+        start_relay(children, str(outbound), ports, relay_name)
+        gateway = mesh.topology.gateway
+        assert gateway is not None
+        (listen,) = gateway.listen.values()
+        security = Security(ca=mesh.ca_file, token_of=mesh.issuer.token)
+        yield Entrance(str(listen), security, lambda: _check(children, mesh))
+
+
+def _check(children: Children, mesh: Mesh) -> None:
+    from mesh.resources import MeshError
+
+    children.check()
+    assert mesh.envoy is not None
+    try:
+        mesh.envoy.check_alive()
+    except MeshError as error:
+        raise ChildDied(str(error)) from error
