@@ -16,7 +16,7 @@ from client.detect_config import DetectConfig
 from client.report import Summary
 from model import contract
 from sightline.models import ServedModel, prepare
-from sightline.ports import Ports
+from sightline.ports import LOOPBACK, Ports
 from sightline.processes import ChildDied, Children
 from sightline.stack import Entrance, meshed_stack, plain_stack
 
@@ -61,11 +61,15 @@ def up(config: UpConfig, console: Console) -> int:
         say(f"{name:<9} {model.text}")
     with Children(config.runs / "logs") as children:
         started_s = time.monotonic()
+        say(
+            f"stack     relay {LOOPBACK}:{config.ports.relay_port}, model server {LOOPBACK}:{config.ports.port}, "
+            f"REST http://{LOOPBACK}:{config.ports.rest_api_port}"
+        )
         with _stack(config, models, children, say) as entrance:
             say(f"ready     in {time.monotonic() - started_s:.1f} s; logs in {children.log_folder}")
             through = " through Envoy with istio/" if config.mesh else ""
             say(f"cameras   stream to {entrance.address}{through}")
-            say(f"live      http://127.0.0.1:{config.ports.http_port}/ (Ctrl-C stops)")
+            say(f"live      http://{LOOPBACK}:{config.ports.http_port}/ (Ctrl-C stops)")
             summary = _stream(config, entrance, console)
             entrance.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
