@@ -12,7 +12,7 @@ SERVER ?=
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos lock bench-engine bench-stack conformance fuzz clean
+.PHONY: help run test lint types tests protos lock bench-engine bench-stack chaos conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -37,6 +37,9 @@ bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVIN
 
 bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
 	@$(BIN)/sightline bench stack $(ARGS)
+
+chaos: $(VENV)/test.stamp ## Faults under cameras: ages, recovery, and whether the frames add up (2.5 minutes).
+	@$(BIN)/python -m loadtest.chaos
 
 conformance: $(VENV)/test.stamp ## Our checks of TF Serving's protocol, against SERVER (a command; ours if none).
 	SIGHTLINE_CONFORMANCE_SERVER='$(SERVER)' $(BIN)/pytest -q tests/conformance $(ARGS)
