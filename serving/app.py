@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -52,6 +53,7 @@ def run(argv: Sequence[str]) -> int:
     )  # fmt: skip
     for name in ("tensorflow", "uvicorn.error"):  # what they say of their own working is no news here
         logging.getLogger(name).setLevel(logging.WARNING)
+    _allow_connections()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -67,6 +69,12 @@ def run(argv: Sequence[str]) -> int:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _allow_connections() -> None:
+    """Lift the limit of open files, and so of connections, as far as the process may: often 1,024 by default."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _failed(error: ServingError) -> int:

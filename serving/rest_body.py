@@ -28,10 +28,11 @@ async def read_body(receive: Receive, encoding: bytes) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     body = b"".join(chunks)
-    return await asyncio.to_thread(_gunzip, body) if encoding.strip().lower() == b"gzip" else body
+    return await asyncio.to_thread(gunzip, body) if encoding.strip().lower() == b"gzip" else body
 
 
-def _gunzip(body: bytes) -> bytes:
+def gunzip(body: bytes) -> bytes:
+    """The body decompressed, 100 MiB at most; raises ServingError."""
     unzip = zlib.decompressobj(wbits=31)
     try:
         data = unzip.decompress(body, MAX_GUNZIPPED_BYTES)

@@ -23,6 +23,8 @@ from serving.errors import Code, ServingError, invalid
 from serving.metrics import Metrics
 from serving.predict import Predictor
 
+NO_DEADLINE_S = 1e9  # grpcio says 9.2e18 s for a call without a deadline
+
 
 class Servicer:
     """The methods of PredictionService and ModelService."""
@@ -100,8 +102,13 @@ def _parse(message: Any, data: bytes) -> Any:
 
 
 def _time_left(context: Any) -> float | None:
-    """Seconds until the client's deadline, None when it set none; raises ServingError when it has passed."""
+    """Seconds until the client's deadline, None when it set none.
+
+    Raises ServingError when it has passed, or the client cancelled while the call waited for a thread.
+    """
+    if not context.is_active():
+        raise ServingError(Code.CANCELLED, "The client cancelled the call.")
     left: float | None = context.time_remaining()
     if left is not None and left <= 0:
         raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    return left
+    return None if left is None or left > NO_DEADLINE_S else left

@@ -106,7 +106,10 @@ def decode(tensor: Any) -> NDArray[Any] | None:
         return None
     numpy = _FIELDS[tensor.dtype][0]
     if 0 in dims:
-        return np.empty(dims, numpy)
+        try:
+            return np.empty(dims, numpy)
+        except ValueError:  # numpy counts the other dimensions, which TensorFlow does not
+            return None
     if tensor.tensor_content:
         return _from_content(tensor, dims, numpy)
     return _from_field(tensor, dims, tensor.dtype)

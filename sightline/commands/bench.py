@@ -85,6 +85,17 @@ def stack(
     )
 
 
+@app.command()
+def server(
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds with one caller, and again with all.")] = 5,
+    callers: Annotated[int, typer.Option(min=2, help="Callers at once.")] = 4,
+) -> None:
+    """What the embedded server itself costs: gRPC Predict of a model that does nothing."""
+    from sightline.bench.server import run
+
+    run(seconds, callers, table_console())
+
+
 def _model(folder: Path, weights: str, precision: str, console: Console) -> Path:
     """The version folder of these weights in this precision."""
     served = _served(folder, weights, precision, console)

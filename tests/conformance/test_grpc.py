@@ -138,6 +138,14 @@ def test_deadline(main: Client) -> None:
     assert code == "DEADLINE_EXCEEDED"
 
 
+def test_no_deadline(main: Client) -> None:
+    message = predict_request("versions", x=[1.0])
+    with main.channel() as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for one in (message, message):
+            assert list(stub.Predict(one).outputs["y"].float_val) == [5.0]
+
+
 def test_large_and_compressed_messages(main: Client) -> None:
     x = np.ones(3_000_000, np.float32)  # 12 MB: three times what a server of other software takes by default
     message = predict_request("versions", x=x)
