@@ -47,12 +47,14 @@ def prepare(
 
     `weights_spec` None: Ultralytics' yolov8n.pt, or where it can't be fetched the demo weights that the project
     ships; an export of either that is there already is taken without asking the network again.
-    Raises model.weights.WeightsError for the weights, RuntimeError with the export's own words where it fails.
+    Raises ValueError for imgsz and precision, model.weights.WeightsError for the weights, RuntimeError with the
+    export's own words where it fails.
     """
+    ExportConfig(weights_spec or weights.DEMO_NAME, models, imgsz, precision)  # it checks what was asked for
     precision = resolve_precision(precision)
     if weights_spec is None:
         for sha256 in (weights.PINNED[PREFERRED_WEIGHTS], DEMO_WEIGHTS_SHA256):
-            if found := _find(_base(models, sha256, imgsz, precision), version):
+            if found := _find(_base(models, sha256, imgsz, precision, version), version):
                 return found
         try:
             path = weights.locate(PREFERRED_WEIGHTS)
@@ -61,7 +63,7 @@ def prepare(
             path = weights.locate(weights.DEMO_NAME)
     else:
         path = weights.locate(weights_spec)
-    base = _base(models, weights.sha256(path), imgsz, precision)
+    base = _base(models, weights.sha256(path), imgsz, precision, version)
     if found := _find(base, version):
         return found
     # Whatever is there comes from other tools or was not finished: nobody else publishes into this folder.
@@ -74,10 +76,14 @@ def prepare(
     return found
 
 
-def _base(models: Path, sha256: str, imgsz: tuple[int, int], precision: str) -> Path:
-    """A base path for each thing that an export depends on, so that what is there is what was asked for."""
+def _base(models: Path, sha256: str, imgsz: tuple[int, int], precision: str, version: int) -> Path:
+    """A base path for each thing that an export depends on, so that what is there is what was asked for.
+
+    For each version too: a model server serves the newest that it finds, and v1 and v2 are both fp32 where the
+    CPU has no bf16 in hardware.
+    """
     height, width = imgsz
-    return models / f"{sha256[:12]}-{height}x{width}-{precision}" / contract.MODEL_NAME
+    return models / f"{sha256[:12]}-{height}x{width}-{precision}-v{version}" / contract.MODEL_NAME
 
 
 def _find(base: Path, version: int) -> ServedModel | None:

@@ -44,6 +44,14 @@ class UpConfig:
     models: Path = Path("runs/models")
     runs: Path = Path("runs/up")
 
+    def __post_init__(self) -> None:
+        if self.mesh and self.precision != "auto":
+            raise ValueError(
+                "--precision goes with --no-mesh: in the mesh v1 is fp32, and v2 bf16 where the CPU has it"
+            )
+        if self.components and not self.mesh:
+            raise ValueError("--component goes with the mesh: leave --no-mesh out")
+
 
 def up(config: UpConfig, console: Console) -> int:
     """Run the stack until its cameras end, Ctrl-C, or the death of a part. Returns the exit status: 0 only if

@@ -21,6 +21,10 @@ from client.wire import tfserving_pb2 as tfs
 # detection would eject a server for being slower than a camera would like.
 DEADLINE_BEHIND_S = 0.1
 
+# RESOURCE_EXHAUSTED from gRPC's own server (TF Serving's --grpc_max_threads), when other clients keep it busy.
+BUSY = "Server Threadpool Exhausted"
+BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S = 0.01, 0.16
+
 log = logging.getLogger("sightline.relay")
 
 
@@ -49,11 +53,7 @@ class Predictor:
         image = slot.image
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await self._predict(
-                    request_bytes(config.model_name, config.signature_name, image),
-                    timeout=timeout_s + DEADLINE_BEHIND_S,
-                    metadata=(("sightline-camera-id", quote(camera.camera_id)), *camera.metadata),
-                )
+                answer = await self._ask(camera, image, timeout_s + DEADLINE_BEHIND_S)
             slot.predict_s = self._loop.time() - slot.sent_s
             slot.deliver(_detections(answer))
             camera.delivered(image, slot)
@@ -73,6 +73,24 @@ class Predictor:
             log.exception("a frame failed at the relay")
             slot.fail(grpc.StatusCode.INTERNAL, f"{type(error).__name__} at the relay")
         return None
+
+    async def _ask(self, camera: Camera, image: bytes, timeout_s: float) -> bytes:
+        """A Predict's answer; a server that handles no more calls now is asked again, a little later each time."""
+        config = self._config
+        request = request_bytes(config.model_name, config.signature_name, image)
+        metadata = (("sightline-camera-id", quote(camera.camera_id)), *camera.metadata)
+        end_s = self._loop.time() + timeout_s
+        pause_s = BUSY_PAUSE_S
+        while True:
+            try:
+                left_s = max(0.001, end_s - self._loop.time())
+                answer: bytes = await self._predict(request, timeout=left_s, metadata=metadata)
+                return answer
+            except grpc.aio.AioRpcError as error:
+                if error.details() != BUSY:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_BUSY_PAUSE_S)
 
     async def availability(self) -> str:
         """ "" if the model is available at the server, else why not."""
