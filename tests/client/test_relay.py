@@ -278,3 +278,27 @@ def test_import_client_is_quick_and_needs_no_tensorflow() -> None:
         "assert t < 0.5 and not heavy, (t, heavy)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_a_busy_server_is_asked_again(server: FakeModelServer, detect: Call) -> None:
+    """TF Serving refuses a call above its --grpc_max_threads: other clients' calls, so this frame's turn comes."""
+    server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+    def free() -> None:
+        server.error = None
+
+    timer = threading.Timer(0.2, free)
+    timer.start()
+    try:
+        (waited,) = detect([frame()])
+        assert outcome(waited) == "delivered"
+        assert waited.timings.predict_us >= 150_000
+        server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        (late,) = detect([frame(max_age_ms=100)])
+        assert late.dropped.reason == "expired"
+        server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "another limit")
+        (refused,) = detect([frame()])
+        assert refused.error.message == "another limit"
+    finally:
+        timer.join()
+        server.error = None
