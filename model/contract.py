@@ -27,6 +27,7 @@ SIGNATURE_LETTERBOXED = "letterboxed"
 INPUT_IMAGES = "images"  # uint8 [N, H, W, 3] RGB; H and W multiples of STRIDE; boxes are normalised to H, W
 
 STRIDE = 32  # the coarsest feature map's stride: H and W of the network's input are multiples of it
+FINEST_STRIDE = 8  # the finest feature map's: one of its cells is 8x8 pixels of the network's input
 LETTERBOX_GREY = 114  # the border's grey level, as in Ultralytics' LetterBox
 
 DEFAULT_IMGSZ = 640

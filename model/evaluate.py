@@ -13,6 +13,10 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from model.contract import FINEST_STRIDE
+from model.letterbox import fit
+from model.street.dataset import Frame
+
 MAX_DETECTIONS = (
     300  # of one image, the best by score; COCO's own 100 is too few for crowds at a low threshold
 )
@@ -44,6 +48,16 @@ class Truth:
     ignored_xyxy: npt.NDArray[np.float32] = field(default_factory=_no_boxes)  # [M, 4]
     ignored_ids: npt.NDArray[np.int64] = field(default_factory=_no_ids)  # [M]
 
+    def ignoring_below(self, side_px: float) -> Truth:
+        """The same, but objects whose box is narrower or lower than `side_px` are ignored."""
+        small = (self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]).min(axis=1, initial=np.inf) < side_px
+        return Truth(
+            self.boxes_xyxy[~small],
+            self.class_ids[~small],
+            np.concatenate([self.ignored_xyxy, self.boxes_xyxy[small]]),
+            np.concatenate([self.ignored_ids, self.class_ids[small]]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
@@ -61,6 +75,16 @@ class MapResult:
     map50: float
     map50_95: float
     per_class: dict[str, ClassResult]
+
+
+def street_truth(frame: Frame, imgsz: tuple[int, int]) -> Truth:
+    """A synthetic frame's truth for a network of `imgsz` = (height, width).
+
+    Objects narrower or lower than one cell of its finest feature map, 8 pixels of its input, are ignored.
+    """
+    gain = fit((frame.image_bgr.shape[0], frame.image_bgr.shape[1]), imgsz).gain
+    truth = Truth(frame.boxes_xyxy, frame.class_ids, frame.ignored_xyxy, frame.ignored_ids)
+    return truth.ignoring_below(FINEST_STRIDE / gain)
 
 
 def evaluate_map(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from model import reference, weights
 from model.contract import ModelMetadata
-from model.evaluate import MapResult, Prediction, Truth, evaluate_map
+from model.evaluate import MapResult, Prediction, evaluate_map, street_truth
 from model.export import read_metadata
 from model.matching import match
 from model.runner import Runner
@@ -161,7 +161,7 @@ class Verifier:
         truths, expected, exported = [], [], []
         for frame in validation_set(images):
             image = frame.image_bgr
-            truths.append(Truth(frame.boxes_xyxy, frame.class_ids, frame.ignored_xyxy, frame.ignored_ids))
+            truths.append(street_truth(frame, self.meta.imgsz))
             letterboxed = reference.letterbox(image, self.meta.imgsz)
             found = self._forward(letterboxed, self.meta.conf)
             expected.append(reference.to_image(found, letterboxed, image))

@@ -5,7 +5,7 @@
 PyTorch's forward in float32, OpenCV's NMS (class by class, IoU 0.7), frames letterboxed to 640
 as Ultralytics' predict does (1280x720 to 640x384), or to 640x640 with --square. Two rows: at a
 confidence of 0.001, as mAP is usually given, and at 0.25, as the exported model answers; the second
-cannot be higher.
+cannot be higher. Objects of less than 8 pixels of the network's input are neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ultralytics import YOLO
 
 from model.contract import DEFAULT_CONF, DEFAULT_IMGSZ, DEFAULT_IOU, DEFAULT_MAX_DET, LETTERBOX_GREY
 from model.demo import DEMO_WEIGHTS
-from model.evaluate import MapResult, Prediction, Truth, evaluate_map
+from model.evaluate import MapResult, Prediction, evaluate_map, street_truth
 from model.letterbox import fit
 from model.street import CLASS_NAMES
 from model.street.dataset import Frame, validation_set
@@ -86,7 +86,7 @@ def evaluate(weights: Path, images: int, seed: int, imgsz: int, square: bool) ->
     module = YOLO(str(weights), task="detect").model.float().eval().fuse(verbose=False)
     module = module.to(memory_format=torch.channels_last)
     frames = list(validation_set(images, seed))
-    truths = [Truth(f.boxes_xyxy, f.class_ids, f.ignored_xyxy, f.ignored_ids) for f in frames]
+    truths = [street_truth(f, (imgsz, imgsz)) for f in frames]
     low = predict(module, frames, imgsz, square, LOW_CONF)
     high = []
     for p in low:

@@ -111,3 +111,11 @@ def test_what_does_not_fit_is_a_clear_error(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_map(predictions, truths, NAMES)
+
+
+def test_small_objects_can_be_ignored() -> None:
+    boxes = np.array([[0, 0, 20, 20], [0, 0, 20, 7.9], [30, 30, 38, 60]], np.float32)
+    truth = Truth(boxes, np.array([0, 1, 2])).ignoring_below(8)
+    assert truth.class_ids.tolist() == [0, 2]
+    assert truth.ignored_ids.tolist() == [1]
+    assert len(Truth(boxes[:0], np.zeros(0, np.int64)).ignoring_below(8).boxes_xyxy) == 0
