@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,9 @@ def file_of(variable: str) -> Path:
 
 def _export(weights: str, base: Path) -> Path:
     """fp32 on every machine: bf16 is slow without hardware for it."""
-    from sightline.models import prepare  # exports in a process of its own
-
-    return prepare(base, weights, (IMGSZ, IMGSZ), "fp32", lambda _line: None).base
+    command = [sys.executable, "-m", "sightline", "export", "--weights", weights, "--out", str(base)]
+    subprocess.run([*command, "--imgsz", str(IMGSZ), "--precision", "fp32"], check=True)
+    return base
 
 
 @pytest.fixture(scope="session")

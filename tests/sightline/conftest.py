@@ -62,9 +62,7 @@ def server(
 
 def start_relay(spawn: Callable[..., Running], target: str, port: int, *options: str) -> Running:
     """`sightline relay` that is ready."""
-    relay = spawn(
-        "relay", "--listen", f"127.0.0.1:{port}", "--target", target, "--http-port", "0", *options
-    )
+    relay = spawn("relay", "--listen", f"127.0.0.1:{port}", "--target", target, "--http-port", "0", *options)
     wait_ready(port, relay)
     return relay
 

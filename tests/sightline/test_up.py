@@ -25,22 +25,23 @@ from tests.sightline.stack import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
-PORT_OPTIONS = ("--port", "--rest-api-port", "--relay-port", "--http-port")
-MODEL = ("--weights", "demo", "--imgsz", "320", "--precision", "fp32")
+PORT_OPTIONS = ("--port", "--rest-api-port", "--relay-port", "--http-port", "--gateway-port")
+MODEL = ("--weights", "demo", "--imgsz", "320")
+PLAIN = ("--no-mesh", "--precision", "fp32")  # the model that the mesh serves as v1
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Four ports, and the arguments of an `up` on them."""
+    """Its ports, and the arguments of an `up` on them."""
 
     ports: list[int]
     arguments: list[str]
 
-    def assert_gone(self, children: list[psutil.Process]) -> None:
-        """No child is left, no port is taken."""
-        assert len(children) >= 2
+    def assert_gone(self, children: list[psutil.Process], least: int = 2) -> None:
+        """None of so many children is left, and no port is taken."""
+        assert len(children) >= least
         wait_until(lambda: not any(map(alive, children)), 20)
         assert all(map(can_listen, self.ports))
 
@@ -65,10 +66,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(models: Path) -> tuple[Done, Path, Stack]:
-    """The first run on a fresh machine, by itself to its end; and its folder."""
+def first(models: Path) -> tuple[Done, Path]:
+    """The first run on a fresh machine, through the mesh, by itself to its end; and its folder."""
     folder = models.parent / "first"
-    stacked = stack(models, "--duration", "4", "--jsonl", "rows.jsonl", "--save")
+    stacked = stack(models, "--duration", "4", "--max-age", "2", "--jsonl", "rows.jsonl", "--save")
     running = Running(stacked.arguments, folder)
     try:
         running.until_says("ready ")
@@ -76,44 +77,50 @@ def first(models: Path) -> tuple[Done, Path, Stack]:
         done = running.wait()
     finally:
         running.kill()
-    stacked.assert_gone(children)
-    return done, folder, stacked
+    stacked.assert_gone(children, 4)
+    return done, folder
 
 
-def test_it_runs_for_a_while_and_accounts_for_every_frame(first: tuple[Done, Path, Stack]) -> None:
-    done, folder, _ = first
+def test_it_runs_for_a_while_and_accounts_for_every_frame(first: tuple[Done, Path]) -> None:
+    done, folder = first
     assert (done.code, done.err) == (0, "")
     counts = counts_of(done.out)
     assert counts.delivered > 10
     assert counts.errored == 0
-    assert_rows_match(rows_of(folder / "rows.jsonl"), counts)
+    rows = rows_of(folder / "rows.jsonl")
+    assert_rows_match(rows, counts)
+    assert {row["version"] for row in rows if row["status"] == "delivered"} <= {1, 2}
     for pattern in (
-        r"^exporting yolov8n-street\.pt to a SavedModel \.\.\.$",
-        r"^model     yolov8 v1: yolov8n-street\.pt, fp32, 320x320, 6 classes$",
+        r"^exporting yolov8n-street\.pt to a SavedModel in fp32 \.\.\.$",
+        r"^v1        yolov8 v1: yolov8n-street\.pt, fp32, 320x320, 6 classes$",
+        r"^v2        yolov8 v2: yolov8n-street\.pt, (fp32|bf16), 320x320, 6 classes$",
         r"^stack     relay 127\.0\.0\.1:\d+, model server 127\.0\.0\.1:\d+, REST http://\S+$",
-        r"^live      http://127\.0\.0\.1:\d+/ \(Ctrl-C stops\)$",
         r"^ready     in \d+\.\d s; logs in runs/up/logs$",
+        r"^cameras   stream to 127\.0\.0\.1:\d+ through Envoy with istio/$",
+        r"^live      http://127\.0\.0\.1:\d+/ \(Ctrl-C stops\)$",
         r"^rate      \d+\.\d frames/s delivered$",
         r"^age       p50 \d+ ms  p99 \d+ ms$",
-        r"^model     yolov8 v1$",
+        r"^model     yolov8 v\d",
         r"^found     [1-9]\d* objects, \d+\.\d a frame$",
     ):
         assert re.search(pattern, done.out, re.MULTILINE), (pattern, done.out)
 
 
-def test_it_leaves_a_video_and_logs(first: tuple[Done, Path, Stack]) -> None:
-    _, folder, _ = first
+def test_it_leaves_a_video_and_logs(first: tuple[Done, Path]) -> None:
+    _, folder = first
     run = folder / "runs" / "up"
     assert (run / "saved" / "synthetic-0.mp4").stat().st_size > 10_000
     assert (run / "logs").stat().st_mode & 0o077 == 0
-    for name in ("server.log", "relay.log"):
-        assert "Traceback" not in (run / "logs" / name).read_text()
+    logs = {log.name: log.read_text() for log in (run / "logs").glob("*.log")}
+    assert {"server-v1.log", "server-v2.log", "relay.log"} <= set(logs)
+    assert not [name for name, text in logs.items() if "Traceback" in text]
 
 
 def test_a_second_run_exports_nothing_and_ctrl_c_ends_it(
-    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+    first: tuple[Done, Path], models: Path, spawn: Spawn
 ) -> None:
-    stacked = stack(models, "--jsonl", "rows.jsonl")
+    before = sorted(models.rglob("*"))
+    stacked = stack(models, *PLAIN, "--jsonl", "rows.jsonl")
     running = spawn(*stacked.arguments)
     running.until_says("ready ")
     children = running.children()
@@ -122,37 +129,37 @@ def test_a_second_run_exports_nothing_and_ctrl_c_ends_it(
     done = running.interrupt().wait()
     assert (done.code, done.err) == (0, "")
     assert "exporting" not in done.out
-    assert [folder.name for folder in (models / "yolov8").iterdir()] == ["1"]
+    assert sorted(models.rglob("*")) == before
     assert_rows_match(rows_of(rows), counts_of(done.out))
     stacked.assert_gone(children)
 
 
-def test_ctrl_c_while_it_starts(first: tuple[Done, Path, Stack], models: Path, spawn: Spawn) -> None:
-    stacked = stack(models)
+def test_ctrl_c_while_it_starts(first: tuple[Done, Path], models: Path, spawn: Spawn) -> None:
+    stacked = stack(models, *PLAIN)
     running = spawn(*stacked.arguments)
-    running.until_says("stack ")
+    running.until(running.children)
     children = running.children()
     done = running.interrupt().wait()
     assert (done.code, done.err) == (130, "")
-    stacked.assert_gone(children)
+    stacked.assert_gone(children, 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_nothing_outlives_a_supervisor_that_is_killed(
-    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+    first: tuple[Done, Path], models: Path, spawn: Spawn
 ) -> None:
     stacked = stack(models)
     running = spawn(*stacked.arguments)
     running.until_says("ready ")
     children = running.children()
     running.signal(signal.SIGKILL).wait()
-    stacked.assert_gone(children)
+    stacked.assert_gone(children, 4)
 
 
 def test_a_server_that_dies_ends_it_with_the_end_of_its_log(
-    first: tuple[Done, Path, Stack], models: Path, spawn: Spawn
+    first: tuple[Done, Path], models: Path, spawn: Spawn
 ) -> None:
-    stacked = stack(models, "--jsonl", "rows.jsonl")
+    stacked = stack(models, *PLAIN, "--jsonl", "rows.jsonl")
     running = spawn(*stacked.arguments)
     running.until_says("ready ")
     children = running.children()
@@ -167,6 +174,22 @@ def test_a_server_that_dies_ends_it_with_the_end_of_its_log(
     assert len(log) <= 12
     assert_rows_match(rows_of(rows), counts_of(done.out))
     stacked.assert_gone(children)
+
+
+def test_an_envoy_that_dies_ends_it(first: tuple[Done, Path], models: Path, spawn: Spawn) -> None:
+    stacked = stack(models, "--jsonl", "rows.jsonl", "--max-age", "2")
+    running = spawn(*stacked.arguments)
+    running.until_says("ready ")
+    children = running.children()
+    rows = running.folder / "rows.jsonl"
+    running.until(lambda: any(row["status"] == "delivered" for row in rows_of(rows)))
+    (envoy,) = [child for child in children if "envoy" in child.name()]
+    envoy.kill()
+    done = running.wait()
+    assert done.code == 1
+    assert done.error_line.startswith("sightline: Envoy ended with code -9")
+    assert_rows_match(rows_of(rows), counts_of(done.out))
+    stacked.assert_gone(children, 4)
 
 
 def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: Path) -> None:
@@ -187,7 +210,12 @@ def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: 
         (("--port=0",), "--port: expected 1 to 65535, got 0"),
         (("--http-port=65536",), "--http-port: expected 1 to 65535, got 65536"),
         (("--imgsz=100",), "imgsz must be a positive multiple of 32, got 100: try 96"),
-        (("--precision=int8",), "precision must be one of fp32, bf16, auto, got 'int8'"),
+        (("--no-mesh", "--precision=int8"), "precision must be one of fp32, bf16, auto, got 'int8'"),
+        (
+            ("--precision=fp32",),
+            "--precision goes with --no-mesh: in the mesh v1 is fp32, and v2 bf16 where the CPU has it",
+        ),
+        (("--no-mesh", "--component=weights/50"), "--component goes with the mesh: leave --no-mesh out"),
         (("--conf=2",), "conf: expected 0 to 1, got 2"),
         (("--duration=-1",), "duration: expected 0 or more seconds; wait: more than 0"),
     ],
