@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model import loader_impl
 
+from serving import foreign
 from serving.errors import Code, ServingError, invalid
 from serving.lanes import CPUS, Lane, Lanes
 from serving.stateful import keeps_state
@@ -229,6 +230,7 @@ def load(path: str, tags: Sequence[str] = ("serve",), parallelism: Parallelism |
 
 def _load_graph(loader: Any, path: str, tags: Sequence[str], parallelism: Parallelism | None) -> Model:
     """Import the graph once; restore variables and run the init ops in every session."""
+    foreign.check(loader.get_meta_graph_def_from_tags(list(tags)))
     graph = tf.Graph()
     saver, _ = loader.load_graph(graph, list(tags))
     meta_graph = loader.get_meta_graph_def_from_tags(list(tags))

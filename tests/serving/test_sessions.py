@@ -116,3 +116,20 @@ def test_a_session_config_file_turns_the_choice_by_load_off(tmp_path: Path) -> N
     assert found is not None
     assert tf.compat.v1.ConfigProto.FromString(found.base or b"").inter_op_parallelism_threads == 5
     assert build.parallelism(flags.parse([])) is None
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_model_that_calls_python_is_refused(tmp_path: Path, eager: bool) -> None:
+    wrap = tf.py_function if eager else tf.numpy_function
+
+    class Calls(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": wrap(lambda value: value, [x], tf.float32)}
+
+    module = Calls()
+    tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(tmp_path))
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    assert caught.value.message.endswith("a served model cannot call Python")
