@@ -26,6 +26,11 @@ class ServedModel:
     meta: ModelMetadata
 
     @property
+    def weights_spec(self) -> str:
+        """The name that its weights have for `prepare`, where they were chosen by default."""
+        return weights.DEMO_NAME if self.meta.weights_sha256 == DEMO_WEIGHTS_SHA256 else PREFERRED_WEIGHTS
+
+    @property
     def text(self) -> str:
         """For people: `yolov8 v1: yolov8n-street.pt, bf16, 640x640, 6 classes`."""
         height, width = self.meta.imgsz

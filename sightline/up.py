@@ -86,10 +86,14 @@ def up(config: UpConfig, console: Console) -> int:
 def _models(config: UpConfig, say: Callable[[str], None]) -> dict[str, ServedModel]:
     """What each model server serves, exported now if it was not before."""
     precisions = CANARY if config.mesh else {"model": config.precision}
-    return {
-        name: prepare(config.models, config.weights, config.imgsz, precision, number, say)
-        for number, (name, precision) in enumerate(precisions.items(), 1)
-    }
+    models: dict[str, ServedModel] = {}
+    weights = config.weights
+    for number, (name, precision) in enumerate(precisions.items(), 1):
+        models[name] = prepare(config.models, weights, config.imgsz, precision, number, say)
+        weights = (
+            weights or models[name].weights_spec
+        )  # what the first came from, without asking the network again
+    return models
 
 
 def _stack(
