@@ -19,6 +19,7 @@ from client.wire import relay_pb2 as pb
 
 DETECT = "/sightline.v1.Relay/Detect"
 HELLO = ("sightline-relay", "v1")  # the relay's initial metadata: it has taken the stream
+GOODBYE_S = 0.2  # for the end of a stream whose results are all here
 _MAX_UINT32 = 2**32 - 1
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -59,7 +60,9 @@ class RelayConnection:
         self._channel = channel
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
         self._call = detect(iter(self._requests.get, None), metadata=metadata)
-        threading.Thread(target=self._listen, name=f"results {target}", daemon=True).start()
+        self._finished = False
+        self._listening = threading.Thread(target=self._listen, name=f"results {target}", daemon=True)
+        self._listening.start()
 
     def send(self, frame: Outgoing) -> None:
         """Send one frame, saying how old it is by now."""
@@ -77,11 +80,14 @@ class RelayConnection:
 
     def finish(self) -> None:
         """Half-close: the relay ends the stream after the last result."""
+        self._finished = True
         self._requests.put(None)
 
     def close(self) -> None:
-        """Cancel the stream and close the channel."""
+        """Cancel the stream, unless it was finished and ends by itself, and close the channel."""
         self._requests.put(None)
+        if self._finished:
+            self._listening.join(GOODBYE_S)  # a relay takes a cancelled stream for a camera that was lost
         self._call.cancel()
         self._channel.close()
 

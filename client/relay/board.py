@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from client.tally import plain_error
 from client.wire import relay_pb2 as pb
 
 HISTORY_S = 60
 RATE_S = 5  # rates are those of so many full seconds
 STALLED_S = 2.0  # an open stream without a frame for so long, and for so many of its frame intervals:
 STALLED_INTERVALS = 4
-FAILING_S = 3.0  # errors, and no delivered frame for so long
+UNANSWERED_S = 3.0  # frames come, and none was delivered for so long
 GONE_KEPT, GONE_KEPT_S = 64, 600.0  # cameras that left: how many and how long they stay on the board
 MAX_GAP = 100_000  # of frame ids; a camera that makes them up must not fill the page
 AT_CAMERA = "camera"  # gaps in the frame ids: frames that the camera dropped before it sent them
@@ -126,14 +127,15 @@ class CameraView:
     def joined(self, now_s: float) -> None:
         """A stream of it opened."""
         self.streams += 1
-        self._last_id, self._arrived_s, self._interval_s, self._shown_id = None, now_s, 0.0, -1
+        self._last_id, self._shown_id, self._interval_s = None, -1, 0.0
+        self._arrived_s = self._delivered_s = now_s
 
     def sent(self, result: pb.Result, now_s: float, age_ms: float) -> None:
         """A result went out; `age_ms`: from capture until now, without the way through the network."""
         if result.HasField("dropped"):
             self.dropped(result.dropped.reason, now_s, 1)
         elif result.HasField("error"):
-            self.problem = result.error.message
+            self.problem = plain_error(result.error.message)
             for history in (self.history, self._total):
                 history.at(now_s).errored += 1
         else:
@@ -162,16 +164,22 @@ class CameraView:
             self.newest = Shown(self._serial, image, result)
 
     def state(self, now_s: float) -> str:
-        """In a word: streaming, failing, stalled, lost or ended."""
+        """In a word: streaming, unanswered, failing, stalled, lost or ended."""
         if not self.streams:
             return "lost" if self.lost else "ended"
-        if now_s - self._arrived_s > max(STALLED_S, STALLED_INTERVALS * self._interval_s):
+        intervals_s = STALLED_INTERVALS * self._interval_s
+        if now_s - self._arrived_s > max(STALLED_S, intervals_s):
             return "stalled"
-        return "failing" if self.problem and now_s - self._delivered_s > FAILING_S else "streaming"
+        if now_s - self._delivered_s > max(UNANSWERED_S, intervals_s):
+            return "failing" if self.problem else "unanswered"
+        return "streaming"
 
     def since_s(self, now_s: float) -> float:
-        """Seconds since its last frame, or since it left."""
-        return now_s - (self._arrived_s if self.streams else self.left_s)
+        """Seconds since it left, else since its last frame, or since the last delivered one while frames come."""
+        if not self.streams:
+            return now_s - self.left_s
+        state = self.state(now_s)
+        return now_s - (self._delivered_s if state in ("failing", "unanswered") else self._arrived_s)
 
     def summary(self, now_s: float) -> dict[str, Any]:
         """All of it but the picture."""

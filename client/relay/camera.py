@@ -179,7 +179,7 @@ class Camera:
         self._settled.set()
         self._room.set()
 
-    def gone(self) -> None:
+    def gone(self, *, broke: bool) -> None:
         """The stream is over, in whatever way: stop its Predicts and account for frames without a result."""
         self.draining = True
         if self.mailbox is not None:
@@ -187,7 +187,6 @@ class Camera:
         for task in self.predicts:
             task.cancel()
         if self.view is not None:
-            broke = not self._ended or bool(self._slots)
             self.view.left(self._loop.time(), len(self._slots), broke=broke)
         self._metrics.lost(len(self._slots))
         self._metrics.pending.dec(len(self._slots))

@@ -117,7 +117,8 @@ def _host_name(netloc: str) -> str:
 def _check_origin(request: web.Request) -> None:
     """Raise 403 if a page of another origin asks."""
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get(hdrs.HOST, "").lower():
+    host = request.headers.get(hdrs.HOST, "").lower()
+    if origin is not None and origin.lower().partition("://")[2] != host:
         raise web.HTTPForbidden(text="a page of another origin may not ask this")
 
 

@@ -16,6 +16,7 @@ from client.relay.config import RelayConfig
 from client.relay.metrics import RelayMetrics
 from client.relay.scheduler import Scheduler
 from client.sources.header import is_encoded, read_header
+from client.tally import plain_error
 from client.wire import relay_pb2 as pb
 
 CAMERA_ID = "http"
@@ -131,7 +132,7 @@ class Photos:
                 raise _error(504, f"no answer within {timeout_s:g} s (timeout_s)")
             raise _error(503, "the relay is shutting down")
         if result.HasField("error"):
-            raise _error(_STATUS.get(result.error.code, 502), result.error.message)
+            raise _error(_STATUS.get(result.error.code, 502), plain_error(result.error.message))
         return result
 
     async def _answered(self, data: bytes) -> None:

@@ -54,9 +54,11 @@ class RelayService:
         self._cameras.add(camera)
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))
+        broke = True
         try:
             await context.send_initial_metadata(HELLO)
             await camera.write_results(context.write)
+            broke = context.cancelled()  # a connection that breaks looks like a half-close to the reader
             if camera.draining:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the relay is shutting down")
             if reader.done() and (problem := reader.result()):
@@ -64,7 +66,7 @@ class RelayService:
         finally:
             self._cameras.discard(camera)
             self._metrics.streams.dec()
-            camera.gone()
+            camera.gone(broke=broke)
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader

@@ -1,7 +1,7 @@
 // Pictures with boxes and labels on a canvas, and the age line.
 
-const FONT = "600 12px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif";
-const NARROW_PX = 340; // of a tile: below this, labels come without their scores
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif";
+const NARROW_PX = 480; // of a picture: below this, small boxes have no label; the enlarged tile shows them all
 
 /** Draw a frame as large as the canvas allows, with its boxes. Sizes are CSS pixels; `colours` by class id. */
 export function drawFrame(canvas, bitmap, frame, colours) {
@@ -30,7 +30,7 @@ function resize(canvas, width, height) {
 }
 
 function drawBoxes(context, width, height, frame, colours) {
-  const line = Math.max(1.5, (width + height) / 800);
+  const line = Math.max(1.25, (width + height) / 900);
   const boxes = frame.scores.map((_, i) => {
     const [y0, x0, y1, x1] = frame.boxes.slice(4 * i, 4 * i + 4);
     return [x0 * width, y0 * height, x1 * width, y1 * height];
@@ -43,12 +43,14 @@ function drawBoxes(context, width, height, frame, colours) {
       context.strokeRect(x0, y0, x1 - x0, y1 - y0);
     }
   }
-  context.font = FONT;
+  const size = Math.max(10, Math.min(16, width / 72));
+  context.font = `600 ${size}px ${FONT}`;
   context.textBaseline = "middle";
   const taken = [];
   boxes.forEach((box, i) => {
-    const score = width < NARROW_PX ? "" : ` ${frame.scores[i].toFixed(2)}`;
-    drawLabel(context, frame.labels[i] + score, box, colourOf(frame, i, colours), [width, height], taken);
+    if (width < NARROW_PX && Math.max(box[2] - box[0], box[3] - box[1]) < 2.4 * size) return;
+    const text = `${frame.labels[i]} ${frame.scores[i].toFixed(2)}`;
+    drawLabel(context, text, box, colourOf(frame, i, colours), [width, height, size], taken);
   });
 }
 
@@ -57,8 +59,8 @@ function colourOf(frame, i, colours) {
 }
 
 /** A plate above the box or inside it, out of the way of others; in a crowd without a place, none. */
-function drawLabel(context, text, [x0, y0, , y1], colour, [width, height], taken) {
-  const w = context.measureText(text).width + 8, h = 17;
+function drawLabel(context, text, [x0, y0, , y1], colour, [width, height, size], taken) {
+  const w = context.measureText(text).width + 0.6 * size, h = Math.round(1.35 * size);
   const x = Math.max(0, Math.min(x0 - 1, width - w));
   for (const y of [y0 - h, y0, y1 - h, y1]) {
     if (y < 0 || y + h > height || taken.some((t) => x < t[0] + t[2] && t[0] < x + w && y < t[1] + h && t[1] < y + h)) {
@@ -68,7 +70,7 @@ function drawLabel(context, text, [x0, y0, , y1], colour, [width, height], taken
     context.fillStyle = colour;
     context.fillRect(x, y, w, h);
     context.fillStyle = luma(colour) > 140 ? "#14181f" : "#fff";
-    context.fillText(text, x + 4, y + h / 2 + 0.5);
+    context.fillText(text, x + 0.3 * size, y + h / 2 + 0.5);
     return;
   }
 }
@@ -85,7 +87,7 @@ export function drawAges(svg, ages, limit) {
   let mean = "", most = "";
   for (const [from, to] of runs(ages)) {
     const points = (which) => ages.slice(from, to).map((age, i) => `${from + i + 0.5} ${y(age[which])}`);
-    mean += `M${points(0).join("L")}`;
+    mean += `M${points(0).join("L")}h.01`; // a single second is a dot
     most += `M${from + 0.5} 24L${points(1).join("L")}L${to - 0.5} 24Z`;
   }
   svg.querySelector(".mean").setAttribute("d", mean);

@@ -2,10 +2,10 @@
 
 import { drawAges, drawFrame } from "./draw.js";
 
-const PILLS = { failing: "failing", stalled: "no frames", lost: "lost", ended: "ended" };
+const PILLS = { failing: "failing", stalled: "no frames", unanswered: "no results", lost: "lost", ended: "ended" };
 export const REASONS = {
   camera: "at the camera", mailbox: "overtaken", expired: "too old", disconnected: "disconnected",
-  shutdown: "shutdown", errored: "errors",
+  shutdown: "shutdown", errored: "failed",
 };
 
 export class Tile {
@@ -24,7 +24,7 @@ export class Tile {
   update(state) {
     this.element.dataset.state = state.state;
     this.part(".pill").textContent = PILLS[state.state] ?? state.state;
-    this.part(".message").textContent = message(state);
+    this.part(".message").textContent = message(state) || (this.last ? "" : "No picture yet");
     figure(this.part(".fps"), state.fps.toFixed(1), "fps");
     figure(this.part(".age"), state.age_ms === null ? "–" : Math.round(state.age_ms), "ms");
     const served = Object.keys(state.versions);
@@ -66,6 +66,7 @@ function message(state) {
   const since = duration(state.since_s);
   switch (state.state) {
     case "failing": return state.problem;
+    case "unanswered": return `Frames arrive, no result for ${since}`;
     case "stalled": return `No frame for ${since}`;
     case "lost": return `Connection lost ${since} ago`;
     case "ended": return `Ended ${since} ago`;

@@ -1,0 +1,160 @@
+"""The live page in a real browser: tiles, boxes against the truth, cameras and relays that die and come back."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from playwright.sync_api import Page, expect
+
+from client.colours import class_colour
+from client.stream import DetectionStream
+from model.street import read_stamp
+from tests.client.browser import WAIT_MS, open_page
+from tests.client.fakes import NumberSource, RelayThread
+from tests.client.truth import SIZE_WH, Cameras, TruthServer
+
+pytestmark = pytest.mark.timeout(240)
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture
+def server() -> Iterator[TruthServer]:
+    with TruthServer() as truth:
+        yield truth
+
+
+@pytest.fixture
+def relay(server: TruthServer) -> Iterator[RelayThread]:
+    with RelayThread(server.target, http_port=0) as running:
+        yield running
+    running.assert_balanced()
+
+
+def url_of(relay: RelayThread) -> str:
+    return f"http://127.0.0.1:{relay.relay.http_port}/"
+
+
+def canvas(page: Page) -> NDArray[np.uint8]:
+    """What the first tile's canvas shows, with its boxes."""
+    data = page.evaluate("document.querySelector('canvas').toDataURL('image/png').split(',')[1]")
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return np.asarray(picture, np.uint8)
+
+
+def drawn_share(
+    picture: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], class_ids: NDArray[np.int64]
+) -> float:
+    """The share of the boxes' edges, in canvas pixels, on which their class' colour lies (give or take a pixel)."""
+    hits = []
+    for box, class_id in zip(boxes_xyxy, class_ids, strict=True):
+        near = np.abs(picture.astype(int) - class_colour(int(class_id))).max(axis=2) <= 60
+        near = cv2.dilate(near.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        x0, y0, x1, y1 = box.round().astype(int).clip(0, (picture.shape[1::-1] * 2 - np.array(1)))
+        edges = (near[y0, x0:x1], near[y1, x0:x1], near[y0:y1, x0], near[y0:y1, x1])
+        hits.append(float(np.concatenate(edges).mean()))
+    return float(np.mean(hits))
+
+
+def test_boxes_lie_on_what_the_camera_shows(server: TruthServer, relay: RelayThread, tmp_path: Path) -> None:
+    with open_page(tmp_path, url_of(relay)) as page, Cameras(relay.target, 3):
+        for _ in range(3):  # of three moments
+            before = page.evaluate("document.querySelector('.tile')?.dataset.frame ?? ''")
+            page.wait_for_function(
+                "before => (document.querySelector('.tile')?.dataset.frame ?? '') !== before", arg=before
+            )
+            picture = canvas(page)
+            stamp = read_stamp(picture)
+            assert stamp is not None
+            truth = server.scenes.truth("synthetic-3", stamp.frame_id)
+            assert len(truth.class_ids) > 5
+            scale = np.float32(picture.shape[1] / SIZE_WH[0])
+            assert picture.shape[1] > SIZE_WH[0]  # one camera gets a large tile
+            assert drawn_share(picture, truth.boxes_xyxy * scale, truth.class_ids) > 0.75
+            aside = truth.boxes_xyxy + np.float32(9)
+            assert drawn_share(picture, aside * scale, truth.class_ids) < 0.4
+        label = page.locator("canvas").get_attribute("aria-label")
+        assert label is not None
+        assert "person" in label
+
+
+def test_tiles_figures_and_the_share_of_versions(
+    server: TruthServer, relay: RelayThread, tmp_path: Path
+) -> None:
+    with open_page(tmp_path, url_of(relay)) as page:
+        expect(page.locator("#empty")).to_be_visible()
+        with Cameras(relay.target, 21, 3, 11):
+            expect(page.locator(".tile .name")).to_have_text(["synthetic-3", "synthetic-11", "synthetic-21"])
+            for number in range(3):
+                tile = page.locator(".tile").nth(number)
+                expect(tile).to_have_attribute("data-state", "streaming")
+                expect(tile).to_have_attribute("data-frame", re.compile(r"\d"))
+                expect(tile.locator(".version")).to_have_text("v1")
+                expect(tile.locator(".fps")).not_to_have_text("0.0")
+                expect(tile.locator(".spark .mean")).to_have_attribute("d", re.compile("M"))
+            expect(page.locator("#share")).to_have_text("v1 100 %")
+            server.version = 2
+            expect(page.locator("#share span")).to_have_count(2)
+            expect(page.locator(".tile .version").first).to_have_text("v2")
+            page.locator(".picture").first.click()
+            expect(page.locator(".tile:visible")).to_have_count(1)
+            page.keyboard.press("Escape")
+            expect(page.locator(".tile:visible")).to_have_count(3)
+
+
+def test_a_killed_camera_shows_it_and_comes_back(relay: RelayThread, tmp_path: Path) -> None:
+    with open_page(tmp_path, url_of(relay)) as page, Cameras(relay.target, 3):
+        tile = page.locator("[data-camera='synthetic-11']")
+        frame = "document.querySelector(`[data-camera='synthetic-11']`)?.dataset.frame ?? NaN"
+        with Cameras(relay.target, 11):
+            expect(tile).to_have_attribute("data-state", "streaming")
+            page.wait_for_function(f"() => Number({frame}) > 8")
+        expect(tile).to_have_attribute("data-state", "lost")
+        expect(tile.locator(".message")).to_contain_text("Connection lost")
+        expect(page.locator("#cameras")).to_have_text("1/2")
+        expect(page.locator("[data-camera='synthetic-3']")).to_have_attribute("data-state", "streaming")
+        with Cameras(relay.target, 11):
+            expect(tile).to_have_attribute("data-state", "streaming")
+            page.wait_for_function(f"() => Number({frame}) < 8")  # its frame ids begin anew, and are shown
+            expect(page.locator("#cameras")).to_have_text("2")
+
+
+def test_a_relay_that_restarts_is_found_again(server: TruthServer, tmp_path: Path) -> None:
+    relay = RelayThread(server.target, http_port=0).start()
+    url = url_of(relay)
+    with Cameras(relay.target, 3), open_page(tmp_path, url) as page:
+        expect(page.locator(".tile")).to_have_attribute("data-state", "streaming")
+        relay.stop()
+        expect(page.locator("#notice")).to_contain_text("The relay does not answer")
+        again = RelayThread(server.target, http_port=int(url.rpartition(":")[2].strip("/")))
+        again.port = relay.port
+        with again:
+            expect(page.locator("#notice")).to_be_hidden()
+            expect(page.locator(".tile")).to_have_attribute("data-state", "streaming")
+        again.assert_balanced()
+
+
+def test_a_camera_that_fails_says_why_and_its_name_is_only_text(relay: RelayThread, tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    source = NumberSource(None, live=True, interval_s=0.2, camera_id=name)  # no stamp: refused
+    with DetectionStream(source, relay.target) as stream:
+        drain = threading.Thread(target=lambda: list(stream))
+        drain.start()
+        with open_page(tmp_path, url_of(relay)) as page:
+            expect(page.locator(".tile .name")).to_have_text(name)
+            expect(page.locator(".tile")).to_have_attribute("data-state", "failing")
+            expect(page.locator(".tile .message")).to_have_text("expected a stamped picture")
+            expect(page.locator(".tile .lost")).to_contain_text("failed")
+        stream.stop()
+        drain.join()
