@@ -344,9 +344,9 @@ def test_metadata_goes_on_to_the_server(server: FakeModelServer, relay: RelayThr
 
 
 def test_errors_of_the_server_are_the_frames_errors(server: FakeModelServer, relay: RelayThread) -> None:
-    server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    server.error = (grpc.StatusCode.RESOURCE_EXHAUSTED, "the quota is used up")
     results = run(DetectionStream(NumberSource(3), relay.target, FILE))
-    assert {result.error for result in results} == {"RESOURCE_EXHAUSTED: Server Threadpool Exhausted"}
+    assert {result.error for result in results} == {"RESOURCE_EXHAUSTED: the quota is used up"}
 
 
 def test_async_for(relay: RelayThread) -> None:
