@@ -59,6 +59,7 @@ def run(argv: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         check(options)
+        check_files(options)
     except ServingError as error:
         return _failed(error)
     try:
@@ -119,6 +120,21 @@ def check(options: Options) -> None:
     for name in ("port", "rest_api_port"):
         if options.number(name):
             ports.check_free(options.text("host"), options.number(name), name)
+
+
+def check_files(options: Options) -> None:
+    """Raise ServingError for a file of settings that cannot be read, before TensorFlow takes its seconds to load."""
+    from serving import batching_config, config, tls
+
+    readers = {
+        "model_config_file": config.read_model_config_file,
+        "monitoring_config_file": config.read_monitoring_config,
+        "batching_parameters_file": batching_config.read_batching_parameters,
+        "ssl_config_file": tls.server_credentials,
+    }
+    for flag, read in readers.items():
+        if options.text(flag):
+            read(options.text(flag))
 
 
 def serve(options: Options, stop: threading.Event) -> int:

@@ -26,6 +26,9 @@ from tensorflow_serving.apis import (
 from tests.conformance.client import Client, predict_request
 
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for three servers to start
+
+
 def request(text: str, message: Any) -> Any:
     return text_format.Merge(text, message)
 

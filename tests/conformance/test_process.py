@@ -16,6 +16,7 @@ from tensorflow_serving.apis import model_management_pb2
 from tests.conformance.client import Client, predict_request
 from tests.conformance.conftest import command, model_config
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for three servers to start
 ERROR = "Failed to start server. Error: "
 
 

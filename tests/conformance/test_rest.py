@@ -12,6 +12,7 @@ import pytest
 
 from tests.conformance.client import Client
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for three servers to start
 HALF = "/v1/models/half_plus_two"
 
 

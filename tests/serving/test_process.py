@@ -142,7 +142,7 @@ def test_a_taken_port_is_one_line_that_names_it(spawn: Any, model_dir: Path) -> 
 )
 def test_starts_that_end_at_once(spawn: Any, arguments: list[str], code: int, start: str) -> None:
     process = spawn(*arguments)
-    output, _ = process.communicate(timeout=40)
+    output, _ = process.communicate(timeout=90)
     assert process.returncode == code
     assert output.startswith(start)
 
@@ -152,7 +152,7 @@ def test_a_model_that_cannot_load_ends_the_start(spawn: Any, tmp_path: Path) -> 
     process = spawn(
         f"--port={free_port()}", f"--model_base_path={tmp_path / 'base'}", "--max_num_load_retries=0"
     )
-    output, _ = process.communicate(timeout=40)
+    output, _ = process.communicate(timeout=90)
     assert process.returncode == 255
     assert output.startswith(
         "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
