@@ -25,7 +25,6 @@ from tensorflow_serving.apis import (
 
 from tests.conformance.client import Client, predict_request
 
-
 pytestmark = pytest.mark.timeout(300)  # the first test waits for three servers to start
 
 
