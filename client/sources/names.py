@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HIDDEN = "***"
+DEFAULT_SEED = 3  # of the synthetic camera: a busy street by day
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Keys whose value is a secret, in a query or (some recorders: /user=admin_password=x_channel=1) in a path.
@@ -48,7 +49,7 @@ def camera_id(spec: str) -> str:
         return _clean(host.group() if host else "")
     if spec == "synthetic" or spec.startswith("synthetic:"):
         seed = re.search(r"\bseed=(\d+)", spec)
-        return f"synthetic-{int(seed.group(1)) if seed else 0}"
+        return f"synthetic-{int(seed.group(1)) if seed else DEFAULT_SEED}"
     path = Path(spec)
     if re.search(r"[*?\[]", path.name):
         path = path.parent

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import SourceError
+from client.sources.names import DEFAULT_SEED
 from client.sources.options import Pacer, SourceOptions, capture_time
 from client.types import Frame
 from model.street import CLASS_NAMES, MIN_STAMP_WH, Rendered, StreetScene, paint_stamp
@@ -23,7 +24,7 @@ _USAGE = "expected synthetic or synthetic:seed=3,fps=15,size=1280x720,frames=100
 class Scene:
     """What `synthetic:...` asks for. `frames` ends it after so many; 0 is endless."""
 
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     fps: float = 15.0
     size_wh: tuple[int, int] = (1280, 720)
     frames: int = 0
@@ -52,7 +53,7 @@ def parse_scene(spec: str) -> Scene:
     try:
         width, _, height = values.get("size", "1280x720").lower().partition("x")
         scene = Scene(
-            int(values.get("seed", 0)),
+            int(values.get("seed", DEFAULT_SEED)),
             float(values.get("fps", 15.0)),
             (int(width), int(height)),
             int(values.get("frames", 0)),

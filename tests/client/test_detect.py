@@ -109,7 +109,7 @@ def test_several_sources_at_once_straight_to_a_server(server: FakeModelServer, t
         video, video, tmp_path / "a.jpg", "synthetic:size=160x120,frames=5", server=server.target
     )
     assert summary.exit_code == 0
-    assert [camera.camera_id for camera in summary.cameras] == ["clip", "clip-2", "a", "synthetic-0"]
+    assert [camera.camera_id for camera in summary.cameras] == ["clip", "clip-2", "a", "synthetic-3"]
     assert [camera.account.captured for camera in summary.cameras] == [5, 5, 1, 5]
     assert all(camera.account.delivered for camera in summary.cameras)
     assert "clip-2" in said

@@ -46,7 +46,7 @@ def test_redact_hides_secrets_and_nothing_else(url: str, shown: str) -> None:
         ("rtsp://u:p@10.0.0.7:554/s", "10.0.0.7"),
         ("rtsp://u:p@[fe80::1]:554/s", "fe80-1"),
         ("https://example.org/a.mp4", "example.org"),
-        ("synthetic", "synthetic-0"),
+        ("synthetic", "synthetic-3"),
         ("synthetic:fps=5,seed=12", "synthetic-12"),
         ("a b<script>.mp4", "a-b-script"),
         ("...", "camera"),

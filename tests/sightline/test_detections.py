@@ -150,7 +150,7 @@ def test_saved_pictures_belong_to_their_rows(relay: str, tmp_path: Path) -> None
     assert_rows_match(rows, counts)
     assert counts.delivered == 20
     times = {row["frame_id"]: row["capture_time_unix_ns"] for row in rows}
-    video = cv2.VideoCapture(str(tmp_path / "runs/detect/predict/synthetic-0.mp4"))
+    video = cv2.VideoCapture(str(tmp_path / "runs/detect/predict/synthetic-3.mp4"))
     stamps = []
     while (frame := video.read()[1]) is not None:
         stamps.append(read_stamp(np.asarray(frame, np.uint8)))

@@ -109,7 +109,7 @@ def test_it_runs_for_a_while_and_accounts_for_every_frame(first: tuple[Done, Pat
 def test_it_leaves_a_video_and_logs(first: tuple[Done, Path]) -> None:
     _, folder = first
     run = folder / "runs" / "up"
-    assert (run / "saved" / "synthetic-0.mp4").stat().st_size > 10_000
+    assert (run / "saved" / "synthetic-3.mp4").stat().st_size > 10_000
     assert (run / "logs").stat().st_mode & 0o077 == 0
     logs = {log.name: log.read_text() for log in (run / "logs").glob("*.log")}
     assert {"server-v1.log", "server-v2.log", "relay.log"} <= set(logs)
