@@ -62,10 +62,12 @@ def export(config: ExportConfig) -> Path:
     Raises model.weights.WeightsError for the weights, ExportError where the version exists or cannot be written.
     """
     from model import weights
+
+    loaded = weights.load(weights.locate(config.weights), trust=config.trust)
+    # TensorFlow takes seconds to import: what is wrong with the weights is said before.
     from model.network import Network
     from model.savedmodel import DTYPES, build_graph, write
 
-    loaded = weights.load(weights.locate(config.weights), trust=config.trust)
     meta = ModelMetadata(
         weights=loaded.name,
         weights_sha256=loaded.sha256,

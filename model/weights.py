@@ -79,10 +79,11 @@ def load(path: Path, *, trust: bool = False) -> Weights:
     digest = sha256(path)
     _use_private_config()
     safe = digest not in {*PINNED.values(), DEMO_WEIGHTS_SHA256} and not trust
+    classes = _yolo_classes()  # outside the try: that Ultralytics is not installed is not the file's fault
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with torch.serialization.safe_globals(_yolo_classes()):
+            with torch.serialization.safe_globals(classes):
                 checkpoint = torch.load(path, map_location="cpu", weights_only=safe)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import typer
 
+from client.errors import ClientError
 from sightline.commands import bench, mesh, model, relay, stream
 
 # The extra that brings a package which a command may miss.
@@ -70,7 +71,7 @@ def main() -> None:
         if package not in EXTRAS:
             raise
         _fail(f"{package} is not installed: pip install 'sightline[{EXTRAS[package]}]'")
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ClientError, ValueError, OSError, RuntimeError) as error:
         _fail(str(error) or type(error).__name__)
 
 

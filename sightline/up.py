@@ -64,6 +64,8 @@ def up(config: UpConfig, console: Console) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     config.ports.check_free()
+    if config.mesh:
+        _check_mesh(config.components)
     models = _models(config, say)
     for name, model in models.items():
         say(f"{name:<9} {model.text}")
@@ -81,6 +83,17 @@ def up(config: UpConfig, console: Console) -> int:
             summary = _stream(config, entrance, console)
             entrance.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
+
+
+def _check_mesh(components: tuple[str, ...]) -> None:
+    """Raise now, before exports and servers take their time, what the mesh would raise after them."""
+    from mesh.run.envoy import envoy_binary
+    from mesh.stack import component_folder, istio_folder
+    from mesh.tokens import TokenIssuer  # noqa: F401  # needs packages of the extra `mesh`
+
+    envoy_binary()
+    for name in components:
+        component_folder(name, istio_folder())
 
 
 def _models(config: UpConfig, say: Callable[[str], None]) -> dict[str, ServedModel]:
