@@ -21,7 +21,8 @@ def test_it_finds_what_is_in_unseen_streets() -> None:
     """A few frames only; `python -m model.demo.evaluate` measures on many."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several mostly wait for each other where the machine is busy
-    low, high = evaluate(DEMO_WEIGHTS, 16, seed=7, imgsz=640, square=False)
+    found = evaluate(DEMO_WEIGHTS, 16, seed=7, imgsz=640, square=False)
+    low, high = found.low, found.high
     torch.set_num_threads(threads)
     assert low.map50 > 0.8
     assert low.map50 >= high.map50 > 0.7
