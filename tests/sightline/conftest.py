@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sightline import cli
 from tests.conftest import COCO_WEIGHTS_VARIABLE
-from tests.sightline.stack import Running, free_ports, wait_ready
+from tests.sightline.stack import Done, Running, can_listen, free_ports, wait_ready
 
 Spawn = Callable[..., Running]
+Main = Callable[..., Done]
 
 
 class ModelServer:
@@ -60,10 +65,15 @@ def server(
     server.running.kill()
 
 
-def start_relay(spawn: Callable[..., Running], target: str, port: int, *options: str) -> Running:
-    """`sightline relay` that is ready."""
+def start_relay(
+    spawn: Callable[..., Running], target: str, port: int, *options: str, ready: bool = True
+) -> Running:
+    """`sightline relay` that is ready, or that listens at least: without a model it never says that it serves."""
     relay = spawn("relay", "--listen", f"127.0.0.1:{port}", "--target", target, "--http-port", "0", *options)
-    wait_ready(port, relay)
+    if ready:
+        wait_ready(port, relay)
+    else:
+        relay.until(lambda: not can_listen(port))
     return relay
 
 
@@ -90,6 +100,26 @@ def _session_relay(
     )
     yield f"127.0.0.1:{port}"
     running.kill()
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Main]:
+    """Run `sightline ARGUMENTS` in this process: the same without Python's start, for what ends at once."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str, cwd: Path) -> Done:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["sightline", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        started_s = time.monotonic()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, *capfd.readouterr(), time.monotonic() - started_s)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.sightline.conftest import Spawn
+from tests.sightline.conftest import Main, Spawn
 from tests.sightline.stack import (
     Done,
     Running,
@@ -192,11 +192,11 @@ def test_an_envoy_that_dies_ends_it(first: tuple[Done, Path], models: Path, spaw
     stacked.assert_gone(children, 4)
 
 
-def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: Path, main: Main) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for option in PORT_OPTIONS:
-            done = sightline(*stack(models, f"{option}={port}").arguments, cwd=tmp_path)
+            done = main(*stack(models, f"{option}={port}").arguments, cwd=tmp_path)
             assert (done.code, done.out) == (1, "")
             assert done.error_line == (
                 f"sightline: port {port}: Address already in use; choose another with {option}"
@@ -221,11 +221,17 @@ def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: 
     ],
 )
 def test_options_that_cannot_be(
-    models: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    models: Path, tmp_path: Path, main: Main, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = sightline(*stack(models).arguments, *arguments, cwd=tmp_path)
+    done = main(*stack(models).arguments, *arguments, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.error_line == f"sightline: {message}"
+
+
+def test_a_component_that_is_not_there_is_said_at_once(models: Path, tmp_path: Path, main: Main) -> None:
+    done = main(*stack(models, "--component=nosuch").arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.error_line.startswith("sightline: no component nosuch; there are ")
 
 
 def test_weights_that_are_none_end_it_with_the_exports_own_words(tmp_path: Path) -> None:
