@@ -160,7 +160,7 @@ def test_predicts_at_once_fail_alone(server: ModelServer) -> None:
     """Six callers send good and bad images by turns, and batches of their own: whole batches of good ones pass."""
     bad = list(BAD.values())
     plan = [[GOOD] * 3 if number % 4 == 1 else [GOOD] if number % 4 else [bad[number // 4 % len(bad)]]
-            for number in range(8 * len(bad))]  # fmt: skip
+            for number in range(4 * len(bad))]  # fmt: skip
     with closing(grpc.insecure_channel(server.target)) as channel, ThreadPoolExecutor(6) as callers:
         predict = channel.unary_unary(PREDICT)
         answers = list(callers.map(lambda images: answer_of(predict, images), plan))
