@@ -40,6 +40,7 @@ class Predictor:
             request_serializer=tfs.GetModelStatusRequest.SerializeToString,
             response_deserializer=tfs.GetModelStatusResponse.FromString,
         )
+        self._problem = "it has not answered yet"  # why the model is not available
         self._loop = asyncio.get_running_loop()
 
     async def predict(self, camera: Camera, slot: Slot) -> None:
@@ -99,12 +100,19 @@ class Predictor:
         try:
             answer = await self._status(request, timeout=max(1.0, config.health_interval_s))
         except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {error.details()}"
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return self._problem  # it is there and busy: what it said last still holds
+            self._problem = f"{error.code().name}: {error.details()}"
+            return self._problem
+        self._problem = self._version_problem(answer)
+        return self._problem
+
+    def _version_problem(self, answer: tfs.GetModelStatusResponse) -> str:
         states = [version.state for version in answer.model_version_status]
         if tfs.ModelVersionStatus.AVAILABLE in states:
             return ""
         names = sorted({tfs.ModelVersionStatus.State.Name(state) for state in states})
-        return f"no version of model {config.model_name!r} is available ({', '.join(names) or 'none known'})"
+        return f"no version of model {self._config.model_name!r} is available ({', '.join(names) or 'none known'})"
 
     async def close(self) -> None:
         """Close the channel."""

@@ -43,6 +43,7 @@ class FakeModelServer:
     version: int = 1
     model_name: str = "yolov8"
     available: bool = True
+    busy_status: bool = False  # GetModelStatus is refused as a full server does
     as_content: bool = False
     error: tuple[grpc.StatusCode, str] | None = None
     respond: Callable[[int], bytes] | None = None
@@ -109,6 +110,8 @@ class FakeModelServer:
         return self.respond(number) if self.respond else response_of(number, self.version, self.as_content)
 
     def _status(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        if self.busy_status:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         request = tfs.GetModelStatusRequest.FromString(data)
         if request.model_spec.name != self.model_name:
             context.abort(

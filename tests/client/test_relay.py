@@ -209,8 +209,14 @@ def test_health_says_whether_the_model_is_available() -> None:
             time.sleep(0.2)
             assert health(relay.target) == expected
             assert health(relay.target, "sightline.v1.Relay") == expected
-        server.available = True
+        server.busy_status = True
         time.sleep(0.2)
+        assert health(relay.target) == not_serving  # as before
+        server.available, server.busy_status = True, False
+        time.sleep(0.2)
+        server.busy_status = True
+        time.sleep(0.2)
+        assert health(relay.target) == serving  # a server too busy to say so is still there
         server.kill()
         time.sleep(0.3)
         assert health(relay.target) == not_serving

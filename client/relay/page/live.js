@@ -42,8 +42,10 @@ function watch() {
 }
 
 function notice(text) {
+  const moved = $("notice").hidden !== !text;
   $("notice").textContent = text;
   $("notice").hidden = !text;
+  if (moved) layOut();
 }
 
 // --- frames -----------------------------------------------------------------------------------------------
@@ -113,8 +115,9 @@ function showShare(versions) {
     part.style.flexGrow = versions[version];
     part.style.flexBasis = "0";
     part.style.background = `var(--v${i % 4})`;
-    part.textContent = `v${version} ${percent(versions[version] / all)} %`;
-    part.title = `version ${version}: ${versions[version]} frames in the last minute`;
+    const text = `v${version} ${percent(versions[version] / all)} %`;
+    part.textContent = versions[version] / all < 0.3 ? `v${version}` : text;
+    part.title = `${text}: ${versions[version]} frames in the last minute`;
   });
 }
 
