@@ -5,7 +5,8 @@
 
 That is how the shipped weights were made: 2800 iterations, then on from there to 4000, with the rate up and down once
 more. It took 67 and 23 minutes of wall time on two busy cores, on one or two threads, and in the first part the
-street's puddles lay a little elsewhere. `python -m model.demo.evaluate` tells what they reach; what they miss is mostly small.
+street's puddles lay a little elsewhere. `python -m model.demo.evaluate` tells what they reach; what they miss is
+mostly small.
 
 The learning rate warms up, stays, and falls to nothing over the last quarter, so a run that was stopped before that
 can go on with another number of iterations (`--checkpoint`). Batch number i depends on the seed and i only. The same
