@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 
 STREETS = (3, 11, 14, 21)  # seeds: busy, by day
 CAMERA = "synthetic:seed={},fps={},size=960x540"
-FPS, MAX_AGE_S = 5, 1.0  # so that two cores render, infer and show it all
+FPS, MAX_AGE_S = 3, 1.0  # so that two cores render, infer and show it all
 SIZE_WH = (1440, 810)
 SECONDS = 75  # a minute fills the age lines
 MOST_BYTES = 400_000
