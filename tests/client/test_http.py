@@ -22,6 +22,7 @@ import pytest
 from client.relay import RelayConfig
 from client.relay.photo import MAX_REQUESTS
 from client.stream import DetectionStream
+from tests.client import media
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
 
 MAX_BYTES = 200_000
@@ -29,13 +30,7 @@ MAX_BYTES = 200_000
 
 def jpeg(size_wh: tuple[int, int] = (64, 48), orientation: int = 1) -> bytes:
     """A grey JPEG file, with an Exif block where it is to be turned."""
-    done, data = cv2.imencode(".jpg", np.full((size_wh[1], size_wh[0], 3), 128, np.uint8))
-    assert done
-    if orientation == 1:
-        return data.tobytes()
-    tiff = b"II*\0" + struct.pack("<IHHHIHxxI", 8, 1, 0x0112, 3, 1, orientation, 0)
-    body = b"Exif\0\0" + tiff
-    return b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data.tobytes()[2:]
+    return media.jpeg(np.full((size_wh[1], size_wh[0], 3), 128, np.uint8), orientation)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from client.colours import class_colour
 from client.stream import DetectionStream
 from model.street import read_stamp
 from tests.client.browser import WAIT_MS, open_page
-from tests.client.fakes import NumberSource, RelayThread
+from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
+from tests.client.media import jpeg
 from tests.client.truth import SIZE_WH, Cameras, TruthServer
 
 pytestmark = pytest.mark.timeout(240)
@@ -158,3 +159,26 @@ def test_a_camera_that_fails_says_why_and_its_name_is_only_text(relay: RelayThre
             expect(page.locator(".tile .lost")).to_contain_text("failed")
         stream.stop()
         drain.join()
+
+
+def test_a_picture_that_exif_would_turn_is_shown_as_its_boxes_lie(tmp_path: Path) -> None:
+    """A camera's file travels as it is and the model sees it unturned; so does who looks."""
+    half = np.zeros((90, 160, 3), np.uint8)
+    half[:, :80] = 255  # white on the left
+    image = jpeg(half, orientation=6)
+    source = NumberSource(None, live=True, interval_s=0.2, image=lambda _: image)
+    with (
+        FakeModelServer(respond=lambda _: response_of(0)) as server,
+        RelayThread(server.target, http_port=0) as relay,
+        DetectionStream(source, relay.target) as stream,
+    ):
+        taker = threading.Thread(target=lambda: list(stream))
+        taker.start()
+        with open_page(tmp_path, url_of(relay)) as page:
+            expect(page.locator(".tile")).to_have_attribute("data-frame", re.compile(r"\d"))
+            picture = canvas(page)
+        stream.stop()
+        taker.join()
+    height, width = picture.shape[:2]
+    assert picture[height // 2, width // 4].min() > 200
+    assert picture[height // 2, 3 * width // 4].max() < 50
