@@ -1,5 +1,6 @@
 // The live page: one WebSocket in, tiles out. client/relay/live.py describes the messages.
 
+import { decode } from "./picture.js";
 import { Tile, drops } from "./tile.js";
 
 const GAP_PX = 10, BELOW_PX = 48, LEAST_TILE_PX = 250, MAX_WATCHED = 64;
@@ -56,8 +57,7 @@ async function showBatch(from, buffer) {
   const decoded = await Promise.allSettled(frames.map((frame) => {
     const bytes = new Uint8Array(buffer, at, frame.bytes);
     at += frame.bytes;
-    hideExif(bytes);
-    return createImageBitmap(new Blob([bytes], { type: bytes[0] === 0x89 ? "image/png" : "image/jpeg" }));
+    return decode(bytes, tiles.get(frame.camera)?.canvas);
   }));
   // A hidden page draws nothing, so it says nothing, and the relay sends no more until it is seen again.
   requestAnimationFrame(() => {
@@ -68,14 +68,6 @@ async function showBatch(from, buffer) {
     });
     if (from.readyState === WebSocket.OPEN) from.send('{"drawn":1}');
   });
-}
-
-/** Boxes are those of the picture as it is stored, so keep the browser from turning it as Exif says. */
-function hideExif(bytes) {
-  for (let at = 2; at + 4 < bytes.length && bytes[0] === 0xff && bytes[at] === 0xff && bytes[at + 1] !== 0xda;) {
-    if (bytes[at + 1] === 0xe1) bytes[at + 1] = 0xfe; // to a comment
-    at += 2 + bytes[at + 2] * 256 + bytes[at + 3];
-  }
 }
 
 // --- state ------------------------------------------------------------------------------------------------
