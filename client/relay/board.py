@@ -190,6 +190,7 @@ class CameraView:
             "streams": self.streams,
             "max_age_ms": self.max_age_ms,
             "problem": self.problem,
+            "ages_ms": self.history.ages_ms(now_s) if self.watchers else None,
             **self.history.summary(now_s),
         }
 
@@ -229,11 +230,7 @@ class Board:
         """The state of everything, and the last minute's ages of the cameras that somebody looks at."""
         now_s = self._loop.time()
         self._forget()
-        cameras = []
-        for view in self.views.values():
-            cameras.append(view.summary(now_s))
-            if view.watchers:
-                cameras[-1]["ages_ms"] = view.history.ages_ms(now_s)
+        cameras = [view.summary(now_s) for view in self.views.values()]
         return {"problem": self.problem, "total": self.total.summary(now_s), "cameras": cameras}
 
     def _forget(self) -> None:
