@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
 import typer
 
 from client.errors import ClientError
+from sightline import interrupts
 from sightline.commands import bench, mesh, model, relay, stream
 
 # The extra that brings a package which a command may miss.
@@ -57,7 +56,7 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Run the command of sys.argv. Expected errors are one line on standard error; exit status 1, for usage 2."""
     # What stops a container stops a command as Ctrl-C does; commands that drain install handlers of their own.
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.install()
     try:
         if sys.argv[1:2] == ["serve"]:
             from serving import main as serve_main
@@ -73,10 +72,6 @@ def main() -> None:
         _fail(f"{package} is not installed: pip install 'sightline[{EXTRAS[package]}]'")
     except (ClientError, ValueError, OSError, RuntimeError) as error:
         _fail(str(error) or type(error).__name__)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _fail(message: str) -> NoReturn:

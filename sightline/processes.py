@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sightline import interrupts
+
 LOG_TAIL_LINES = 12
 STOP_GRACE_S = 15.0  # more than the relay's and the server's own grace
 
@@ -83,7 +85,8 @@ class Children:
         return child
 
     def check(self) -> None:
-        """Raise ChildDied if one is gone."""
+        """Raise ChildDied if one is gone, KeyboardInterrupt if all shall end."""
+        interrupts.check()
         for child in self._children:
             if child.exit_code is not None:
                 raise ChildDied(child.obituary())

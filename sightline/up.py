@@ -80,6 +80,7 @@ def up(config: UpConfig, console: Console) -> int:
             through = " through Envoy with istio/" if config.mesh else ""
             say(f"cameras   stream to {entrance.address}{through}")
             say(f"live      http://{LOOPBACK}:{config.ports.http_port}/ (Ctrl-C stops)")
+            entrance.check()
             summary = _stream(config, entrance, console)
             entrance.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
@@ -133,7 +134,7 @@ def _watching(entrance: Entrance, stop: threading.Event) -> Iterator[None]:
         while not done.wait(WATCH_EVERY_S):
             try:
                 entrance.check()
-            except ChildDied:
+            except (ChildDied, KeyboardInterrupt):
                 stop.set()
                 return
 

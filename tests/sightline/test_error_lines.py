@@ -240,7 +240,6 @@ def test_help_is_there(tmp_path: Path, main: Main, command: tuple[str, ...]) -> 
         ("ultralytics", "export", ("export", "--weights=demo", "--out=x")),
         ("tensorflow", "serving", ("export", "--weights=demo", "--out=x")),
         ("onnxruntime", "bench", ("bench", "engine")),
-        ("openvino", "bench", ("bench", "engine")),
         ("jwt", "mesh", ("mesh", "token", "--camera=door")),
     ],
 )
