@@ -5,6 +5,7 @@ In one process the engines' thread pools would spin and starve each other.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -104,20 +105,29 @@ def _turn(engines: list[Detect], images: Sequence[bytes], frames: int) -> Turn:
     latencies: list[float] = []
     begin = threading.Barrier(len(engines) + 1)
 
+    errors: list[Exception] = []
+
     def caller(detect: Detect) -> None:
-        for i in range(SETTLE_FRAMES):
-            detect(images[i % len(images)])
-        begin.wait()
-        for i in range(frames):
-            started_s = time.perf_counter()
-            detect(images[i % len(images)])
-            latencies.append(time.perf_counter() - started_s)
+        try:
+            for i in range(SETTLE_FRAMES):
+                detect(images[i % len(images)])
+            begin.wait()
+            for i in range(frames):
+                started_s = time.perf_counter()
+                detect(images[i % len(images)])
+                latencies.append(time.perf_counter() - started_s)
+        except Exception as error:  # raised by the turn, not by a thread that nobody asks
+            errors.append(error)
+            begin.abort()
 
     threads = [threading.Thread(target=caller, args=(engine,)) for engine in engines]
     for thread in threads:
         thread.start()
-    begin.wait()
+    with contextlib.suppress(threading.BrokenBarrierError):
+        begin.wait()
     started_s = time.perf_counter()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     return Turn(tuple(latencies), frames * len(engines) / (time.perf_counter() - started_s))
