@@ -6,10 +6,9 @@ from pathlib import Path
 
 import cv2
 
-from client.annotate import annotate
 from client.errors import SinkError
 from client.sinks.base import Sink
-from client.sources.images import decode
+from client.sinks.drawing import drawn
 from client.types import Result, Status
 
 JPEG_QUALITY = 92
@@ -43,16 +42,11 @@ class AnnotatedImages(Sink[Result]):
 
     def put(self, item: Result) -> None:
         """Draw and write one picture."""
-        assert item.detections is not None
-        picture = item.frame.image_bgr
-        if picture is None:
-            picture = decode(item.frame.jpeg or b"", turn=False)
+        picture = drawn(item)
         if picture is None:
             return
         target = self._target(item)
-        done, data = cv2.imencode(
-            target.suffix, annotate(picture, item.detections), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        )
+        done, data = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise SinkError(f"cannot encode {target}")
         target.write_bytes(data.tobytes())

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from client.annotate import annotate
 from client.errors import SinkError
 from client.sinks.base import Sink
+from client.sinks.drawing import drawn
 from client.sources.capture import quiet
-from client.sources.images import decode
 from client.types import Result, Status
 
 LONGEST_STILL_S = 10.0  # a gap of frames is filled with the one before it, up to here
@@ -52,16 +51,12 @@ class AnnotatedVideo(Sink[Result]):
 
     def put(self, item: Result) -> None:
         """Draw and append one frame."""
-        assert item.detections is not None
-        picture = item.frame.image_bgr
-        if picture is None:
-            picture = decode(item.frame.jpeg or b"", turn=False)
+        picture = drawn(item)
         if picture is None:
             return
-        drawn = annotate(picture, item.detections)
         frame_id, captured_s = item.frame.frame_id, item.frame.captured_s
         if self._writer is None:
-            height, width = drawn.shape[:2]
+            height, width = picture.shape[:2]
             self._size_wh = (width, height)
             self._start = (frame_id, captured_s)
             self._writer = self._open()
@@ -72,7 +67,7 @@ class AnnotatedVideo(Sink[Result]):
         if self._last is not None:
             for _ in range(missing):
                 self._writer.write(self._last)
-        self._last = fit(drawn, self._size_wh)
+        self._last = fit(picture, self._size_wh)
         self._writer.write(self._last)
         self._slot = max(due, self._slot + 1)
 
