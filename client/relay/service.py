@@ -21,6 +21,8 @@ FORWARDED = ("version",)  # metadata of the stream that goes on to the model ser
 # Whose token it is, set by the gateway from the token that it checked (istio/base/ingress). Without a gateway
 # in front nobody sets it, and any camera id is taken.
 SUBJECT = "sightline-token-subject"
+# A connection that breaks looks like a half-close to the reader; that the call is cancelled is known a little later.
+FAREWELL_S = 0.02
 
 
 class RelayService:
@@ -58,7 +60,8 @@ class RelayService:
         try:
             await context.send_initial_metadata(HELLO)
             await camera.write_results(context.write)
-            broke = context.cancelled()  # a connection that breaks looks like a half-close to the reader
+            await asyncio.sleep(FAREWELL_S)
+            broke = context.cancelled()
             if camera.draining:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the relay is shutting down")
             if reader.done() and (problem := reader.result()):
