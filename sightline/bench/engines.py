@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from model import contract
@@ -45,10 +44,10 @@ class Peers:
 
         runtime, _, precision = self.runtime.partition("-")
         if runtime == "onnxruntime":
-            compile_shape = partial(peers.onnxruntime_compiler, self.onnx, self.threads)
+            compile_shape = peers.onnxruntime_compiler(self.onnx, self.threads)
         else:
-            compile_shape = partial(peers.openvino_compiler, self.onnx, self.threads, precision)
-        return [peers.Peer(compile_shape()).detect for _ in range(callers)]
+            compile_shape = peers.openvino_compiler(self.onnx, callers, self.threads, precision)
+        return [peers.Peer(compile_shape).detect for _ in range(callers)]
 
 
 @dataclass(frozen=True)

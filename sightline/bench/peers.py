@@ -7,6 +7,7 @@ smallest rectangle that holds a frame is what Ultralytics' predict would use too
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ def onnx_file(folder: Path, hw: tuple[int, int]) -> Path:
 
 
 class Peer:
-    """JPEG in, boxes out, with some runtime's network inside. Each caller needs one of its own."""
+    """JPEG in, boxes out, with some runtime's network inside. For one caller."""
 
     def __init__(self, compile_shape: Callable[[tuple[int, int]], Infer]) -> None:
         self._compile = compile_shape
@@ -83,19 +84,29 @@ def onnxruntime_compiler(folder: Path, threads: int) -> Callable[[tuple[int, int
     return compile_shape
 
 
-def openvino_compiler(folder: Path, threads: int, precision: str) -> Callable[[tuple[int, int]], Infer]:
-    """OpenVINO with `precision` "f32" or "bf16": one stream of `threads` threads."""
+def openvino_compiler(
+    folder: Path, callers: int, threads: int, precision: str
+) -> Callable[[tuple[int, int]], Infer]:
+    """OpenVINO with `precision` "f32" or "bf16": one network with a stream of `threads` threads for each caller.
+
+    A network for each caller would not do: OpenVINO pins each network's threads to the same first cores.
+    """
     import openvino
 
     core = openvino.Core()
     settings = {
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": str(threads),
+        "NUM_STREAMS": str(callers),
+        "INFERENCE_NUM_THREADS": str(callers * threads),
         "INFERENCE_PRECISION_HINT": precision,
     }
+    networks: dict[tuple[int, int], Any] = {}
+    compiling = threading.Lock()
 
     def compile_shape(hw: tuple[int, int]) -> Infer:
-        request = core.compile_model(str(onnx_file(folder, hw)), "CPU", settings).create_infer_request()
+        with compiling:
+            if hw not in networks:
+                networks[hw] = core.compile_model(str(onnx_file(folder, hw)), "CPU", settings)
+        request = networks[hw].create_infer_request()
 
         def infer(x: NDArray[np.float32]) -> NDArray[np.float32]:
             result: Any = request.infer({0: x}, share_inputs=True, share_outputs=True)
