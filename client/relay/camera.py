@@ -162,9 +162,10 @@ class Camera:
                 await write(result.SerializeToString())
                 self._slots.popleft()
                 self._metrics.pending.dec()
-                self._metrics.sent(result, slot.code_name)
+                age_s = slot.aged_s(now_s)
+                self._metrics.sent(result, slot.code_name, None if slot.wait else age_s)
                 if self.view is not None:
-                    self.view.sent(result, now_s, slot.aged_ms(now_s))
+                    self.view.sent(result, now_s, age_s * 1e3)
                 self._room.set()
             if not self._slots and (self._ended or self.draining):
                 return

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from client.wire import relay_pb2 as pb
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Fine where live frames are: they live 0.2 s unless told otherwise.
+_AGES_S = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 MAX_VERSIONS = 32  # labels a server could make up; later ones are counted as "other"
 
 
@@ -38,6 +40,12 @@ class RelayMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._age = Histogram(
+            "sightline_relay_result_age_seconds",
+            "Age of live frames' delivered results, from capture; without the way from camera to relay and back.",
+            buckets=_AGES_S,
+            registry=self.registry,
+        )
         self._queue, self._predict, self._total = (
             self._stages.labels(s) for s in ("queue", "predict", "total")
         )
@@ -50,13 +58,16 @@ class RelayMetrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"sightline_relay_{name}", text, registry=self.registry)
 
-    def sent(self, result: pb.Result, code_name: str) -> None:
-        """Count a result that its camera has been told. `code_name`: of an error's gRPC code."""
+    def sent(self, result: pb.Result, code_name: str, age_s: float | None) -> None:
+        """Count a result that its camera has been told. `code_name`: of an error's gRPC code. `age_s`: of its frame;
+        None: a file's, which waits for its turn, so that its age says nothing."""
         timings = result.timings
         if result.HasField("delivered"):
             self._frames.labels("delivered", "").inc()
             self._served.labels(self._version_label(result.delivered.model_version)).inc()
             self._predict.observe(timings.predict_us / 1e6)
+            if age_s is not None:
+                self._age.observe(age_s)
         elif result.HasField("error"):
             self._frames.labels("errored", code_name).inc()
         else:

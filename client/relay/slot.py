@@ -69,9 +69,9 @@ class Slot:
         self.settled, self.image = True, b""
         return True
 
-    def aged_ms(self, now_s: float) -> float:
-        """Milliseconds since capture, but for the way from the camera to the relay."""
-        return (self.age_s + now_s - self.arrived_s) * 1e3
+    def aged_s(self, now_s: float) -> float:
+        """Seconds since capture, but for the way from the camera to the relay."""
+        return self.age_s + now_s - self.arrived_s
 
     def finish(self, now_s: float) -> pb.Result:
         """The result, with the timings up to now."""

@@ -243,6 +243,16 @@ def test_metrics_name_no_camera(relay: RelayThread, detect: Call) -> None:
     assert not any(name in page for name in names)
 
 
+def test_ages_are_of_live_frames_from_their_capture(relay: RelayThread, detect: Call) -> None:
+    def counted(suffix: str, **labels: str) -> float:
+        return relay.count(f"sightline_relay_result_age_seconds_{suffix}", **labels)
+
+    count, below = counted("count"), counted("bucket", le="2.0")
+    detect([frame(1, wait=False, age_us=2_500_000), frame(2, wait=True, age_us=2_500_000)])
+    assert counted("count") == count + 1
+    assert counted("bucket", le="2.0") == below
+
+
 @pytest.mark.parametrize("option", ["listen", "http_port"])
 def test_a_taken_port_is_one_line_that_names_the_option(option: str) -> None:
     with socket.socket() as taken:
