@@ -13,6 +13,9 @@ from client.relay.predictor import Predictor
 
 log = logging.getLogger("sightline.relay")
 SERVICES = ("", "sightline.v1.Relay")
+# SERVING as long as the event loop runs, whatever the model: who restarts a relay asks for this name, or an outage of
+# the model servers would restart every relay as well.
+LIVENESS = "liveness"
 
 
 async def watch_model(
@@ -23,6 +26,7 @@ async def watch_model(
     interval_s: float,
 ) -> None:
     """Ask the model server again and again, and say what it says; each change is logged."""
+    await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     before: str | None = None
     while True:
         problem = await predictor.availability()

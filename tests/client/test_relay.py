@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.relay import RelayConfig
+from client.relay.health import LIVENESS
 from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
@@ -209,6 +210,7 @@ def test_health_says_whether_the_model_is_available() -> None:
             time.sleep(0.2)
             assert health(relay.target) == expected
             assert health(relay.target, "sightline.v1.Relay") == expected
+            assert health(relay.target, LIVENESS) == serving
         server.busy_status = True
         time.sleep(0.2)
         assert health(relay.target) == not_serving  # as before
