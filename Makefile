@@ -49,7 +49,7 @@ fuzz: $(VENV)/test.stamp ## Random requests at the server's parsers, for FUZZ_SE
 
 protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. client/wire/relay.proto
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. client/wire/tfserving.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. client/wire/tfserving.proto serving/profiler.proto
 
 lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
 	(echo "# What is installed and tested together; made by \`make lock\`."; \
@@ -59,8 +59,8 @@ clean: ## Remove what was built; not .venv.
 	rm -rf build dist runs .pytest_cache .mypy_cache .ruff_cache
 
 # One environment; a stamp for each set of extras that is installed in it.
-$(VENV)/run.stamp: EXTRAS = export,serving,mesh
-$(VENV)/test.stamp: EXTRAS = export,serving,mesh,dev
+$(VENV)/run.stamp: EXTRAS = export,serving,mesh,rollout
+$(VENV)/test.stamp: EXTRAS = export,serving,mesh,rollout,dev
 $(VENV)/bench.stamp: EXTRAS = export,serving,bench
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sightline[$(EXTRAS)] into $(VENV) (first time: some minutes) ..."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from model.evaluate import Prediction
+if TYPE_CHECKING:  # at run time this module needs numpy only: the relay compares models with it
+    from model.evaluate import Prediction
 
 
 def match(expected: Prediction, found: Prediction, iou: float) -> list[tuple[int, int]]:

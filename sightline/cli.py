@@ -30,6 +30,8 @@ EXTRAS = {
     "jsonschema": "mesh",
     "jwt": "mesh",
     "onnxscript": "bench",
+    "scipy": "rollout",
+    "matplotlib": "rollout",
 }
 
 app = typer.Typer(

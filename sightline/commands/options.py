@@ -12,6 +12,13 @@ DEFAULT_IMGSZ = str(contract.DEFAULT_IMGSZ)
 
 ImgszOption = Annotated[str, typer.Option(help="Largest input: N, or HEIGHTxWIDTH; multiples of 32.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16, or auto: bf16 where the CPU has it.")]
+ShadowPercentOption = Annotated[
+    float,
+    typer.Option(help="Share of the frames that the candidate is asked about too, to compare; in percent."),
+]
+ShadowPairsOption = Annotated[
+    int, typer.Option(help="Keep so many of the worst disagreements as pictures, for the live page.")
+]
 TrustOption = Annotated[bool, typer.Option("--trust", help="Unpickle the weights whatever they hold.")]
 
 

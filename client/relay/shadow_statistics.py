@@ -1,0 +1,56 @@
+"""Confidence intervals of what frames say, where frames of one moment are not independent of each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+NOTHING = (math.nan, math.nan, math.nan)
+
+
+def share_interval(
+    hits: Floats, of: Floats, confidence: float, least_effect: float = 1.0
+) -> tuple[float, float, float]:
+    """A share Σhits / Σof over clusters (one value each): the estimate, and its Wilson interval.
+
+    The interval is that of the effective sample size (Korn & Graubard, Survey Methodology 24, 1998): the sample
+    divided by the design effect, the ratio of the clusters' variance to that of independent draws, at least
+    `least_effect`. NaNs where there is nothing.
+    """
+    total = float(of.sum())
+    if not total:
+        return NOTHING
+    share = float(hits.sum()) / total
+    effect, independent = least_effect, share * (1 - share) / total
+    if independent > 0 and len(of) > 1:
+        effect = max(effect, _ratio_variance(hits, of, share) / independent)
+    size = max(1, round(total / effect))
+    test = stats.binomtest(min(size, round(share * size)), size)
+    interval = test.proportion_ci(confidence, method="wilson")
+    return share, min(share, float(interval.low)), max(share, float(interval.high))
+
+
+def mean_interval(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float, float]:
+    """A mean Σsums / Σcounts over clusters, and Student's interval of that ratio (Cochran, Sampling Techniques, 6.4).
+
+    NaNs where there are fewer than two clusters.
+    """
+    total = float(counts.sum())
+    if not total or len(counts) < 2:
+        return NOTHING
+    mean = float(sums.sum()) / total
+    half = float(stats.t.ppf((1 + confidence) / 2, len(counts) - 1)) * math.sqrt(
+        _ratio_variance(sums, counts, mean)
+    )
+    return mean, mean - half, mean + half
+
+
+def _ratio_variance(above: Floats, below: Floats, ratio: float) -> float:
+    """The variance of Σabove / Σbelow over n clusters, linearised: n / (n - 1) Σ(above - ratio below)² / (Σbelow)²."""
+    clusters = len(below)
+    spread = float(np.square(above - ratio * below).sum())
+    return clusters / (clusters - 1) * spread / float(below.sum()) ** 2
