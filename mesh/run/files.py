@@ -14,12 +14,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mesh.certificates import Authority, KeyPair, write_private
 from mesh.render.context import Json
 from mesh.render.listeners import route_file
-from mesh.render.tls import ROOT, path_source, secret_file
+from mesh.render.tls import ROOT, secret_file
+from mesh.render.topology import Address
+from mesh.run.bootstrap import bootstrap
 
 TYPES = {
     "cds": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -27,8 +28,6 @@ TYPES = {
     "routes": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
     "secrets": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 }
-# Below the limit of about 108 bytes for a socket's path when the folder comes from tempfile.
-ADMIN_SOCKET = "admin.sock"
 
 
 def response(kind: str, resources: list[Json]) -> tuple[str, str]:
@@ -65,19 +64,10 @@ class ConfigFolder:
         self._versions[name] = version
         return version, True
 
-    def write_bootstrap(self, node: str) -> Path:
-        """The file to start Envoy with. The administration socket is a file of this owner-only folder."""
-        admin = {"address": {"pipe": {"path": str(self.folder / ADMIN_SOCKET), "mode": 0o600}}}
-        bootstrap: dict[str, Any] = {
-            "node": {"id": node, "cluster": "sightline"},
-            "admin": admin,
-            "dynamic_resources": {
-                "cds_config": path_source(str(self.folder / "cds.json")),
-                "lds_config": path_source(str(self.folder / "lds.json")),
-            },
-        }
+    def write_bootstrap(self, stats: Address | None) -> Path:
+        """The file to start Envoy with."""
         path = self.folder / "bootstrap.json"
-        write_private(path, json.dumps(bootstrap))
+        write_private(path, json.dumps(bootstrap(self.folder, stats)))
         return path
 
 

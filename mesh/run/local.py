@@ -21,10 +21,11 @@ from mesh.kustomize import Loaded, load
 from mesh.render.assemble import Rendered, assemble
 from mesh.render.fields import Report
 from mesh.render.mesh_config import MeshDefaults, read_mesh_config
-from mesh.render.topology import Topology
+from mesh.render.topology import Address, Topology
 from mesh.resources import MeshError, Resource
+from mesh.run.bootstrap import ADMIN_SOCKET
 from mesh.run.envoy import Envoy, wait_until
-from mesh.run.files import ADMIN_SOCKET, ConfigFolder, secrets_for
+from mesh.run.files import ConfigFolder, secrets_for
 from mesh.run.ports import assign, check_free
 from mesh.run.stats import MeshStats, read_stats
 from mesh.run.update import apply, refused
@@ -40,13 +41,15 @@ class MeshConfig:
 
     `paths` are YAML files and folders with Istio's resources, `components` kustomize components on top of them,
     `mesh_config` istiod's Helm values or MeshConfig. A port 0 in the topology's proxies becomes a free one.
-    `state` keeps the token key and the gateway's authority between runs. `log` gets a line for each event.
+    `stats` is where Prometheus may ask Envoy for its counters. `state` keeps the token key and the gateway's
+    authority between runs. `log` gets a line for each event.
     """
 
     paths: tuple[Path, ...]
     topology: Topology
     components: tuple[Path, ...] = ()
     mesh_config: Path | None = None
+    stats: Address | None = None
     state: Path = field(default_factory=default_state)
     concurrency: int = 1
     watch: bool = True
@@ -111,7 +114,7 @@ class Mesh:
         for route in self._placed.routes:
             self._files.write_route(route)
         version, _ = self._files.write("lds", self._placed.listeners)
-        bootstrap = self._files.write_bootstrap("sightline-mesh")
+        bootstrap = self._files.write_bootstrap(self.config.stats)
         self.envoy = Envoy(
             bootstrap, self._folder / ADMIN_SOCKET, self._logs / "envoy.log", self.config.concurrency
         )
@@ -177,10 +180,11 @@ class Mesh:
             return False
         if refused(stats) or stats.get("listener_manager.listener_create_failure", 0):
             raise MeshError(f"Envoy refuses the configuration: {self.envoy.why_refused()}")
+        static = self.config.stats is not None  # a listener of the bootstrap
         return (
             stats.get("listener_manager.lds.version_text") == version
             and stats.get("listener_manager.total_listeners_warming") == 0
-            and stats.get("listener_manager.total_listeners_active") == len(self._placed.listeners)
+            and stats.get("listener_manager.total_listeners_active") == len(self._placed.listeners) + static
             and stats.get("server.state") == 0
         )
 

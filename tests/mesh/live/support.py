@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -218,6 +219,12 @@ class Camera:
 
     def code(self, metadata: Metadata = ()) -> Any:
         return self.stream(metadata=metadata)[1]
+
+
+def free_address() -> Address:
+    """A loopback address that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return Address("127.0.0.1", held.getsockname()[1])
 
 
 def wait_for(check: Callable[[], bool], timeout_s: float = 10.0) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,10 @@ from mesh.render.topology import Address
 from mesh.run import Mesh
 from mesh.stack import stack_topology
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
-from tests.mesh.live.support import ISTIO, Camera, component, operation, running, wait_for
+from tests.mesh.live.support import ISTIO, Camera, component, free_address, operation, running, wait_for
 from tests.mesh.live.test_split import assert_share
 
 FAULTS = ISTIO / "components" / "faults"
-
-
-def free_address() -> Address:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return Address("127.0.0.1", held.getsockname()[1])
 
 
 @contextmanager
