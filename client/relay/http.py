@@ -6,6 +6,7 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -15,13 +16,18 @@ from client.relay.board import Board
 from client.relay.config import RelayConfig
 from client.relay.live import LivePages
 from client.relay.metrics import RelayMetrics
-from client.relay.photo import Photos
 from client.relay.scheduler import Scheduler
+from client.relay.shadow_http import GATE, REPORT, ShadowHttp
+
+if TYPE_CHECKING:
+    from client.relay.photo import Photos
+    from client.relay.shadow import Shadow  # needs the extra `rollout`
 
 log = logging.getLogger("sightline.relay")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS = "/metrics"
+COUNTS_ONLY = {METRICS, REPORT, GATE}  # asked for under any name: they show counts, and change nothing
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -39,7 +45,12 @@ class HttpSide:
     """Listens on one port, on the relay's event loop."""
 
     def __init__(
-        self, config: RelayConfig, scheduler: Scheduler, metrics: RelayMetrics, board: Board
+        self,
+        config: RelayConfig,
+        scheduler: Scheduler,
+        metrics: RelayMetrics,
+        board: Board,
+        shadow: Shadow | None,
     ) -> None:
         self._config, self._metrics = config, metrics
         app = web.Application(middlewares=[self._guard], client_max_size=config.max_image_bytes)
@@ -48,11 +59,12 @@ class HttpSide:
         self._photos: Photos | None = None
         if config.has_page:
             self._pages = LivePages(config, board)
-            self._photos = Photos(config, scheduler, metrics)
+            self._photos = _photos(config, scheduler, metrics)
             app.router.add_get("/live", self._pages.handle)
             app.router.add_post("/v1/detect", self._photos.handle)
             for name, (body, content_type) in _page_files().items():
                 app.router.add_get("/" if name == "index.html" else f"/{name}", _static(body, content_type))
+        ShadowHttp(shadow).add_to(app.router, pictures=config.has_page)
         app.on_response_prepare.append(_add_headers)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
 
@@ -81,7 +93,7 @@ class HttpSide:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what a stranger's web page asks for; say every error as JSON."""
         try:
-            if request.path != METRICS:  # scraped under any name, and it holds nothing but counts
+            if request.path not in COUNTS_ONLY:
                 self._check_host(request)
                 _check_origin(request)
             return await handler(request)
@@ -124,6 +136,17 @@ def _check_origin(request: web.Request) -> None:
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
+
+
+def _photos(config: RelayConfig, scheduler: Scheduler, metrics: RelayMetrics) -> Photos:
+    """What answers /v1/detect. A relay without a page runs without OpenCV: its container has none."""
+    try:
+        from client.relay.photo import Photos
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"the page and /v1/detect need {error.name}, which is not installed here: run with --no-page"
+        ) from error
+    return Photos(config, scheduler, metrics)
 
 
 def _page_files() -> dict[str, tuple[bytes, str]]:
