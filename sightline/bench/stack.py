@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mesh.bench import MeshCost, measure
 from mesh.render.topology import Address
 from sightline.bench.engines import Ours, Relay, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
@@ -55,7 +56,17 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
         rate = statistics.median(turn.frames_per_s for turn in many[way])
         rows.append(Row(way, statistics.median(ms), ms[int(0.99 * (len(ms) - 1))], rate))
     console.print(table(rows, len(images[0])))
+    console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
     return rows
+
+
+def mesh_alone(cost: MeshCost) -> str:
+    """What the hops of the mesh cost where no model keeps the cores busy and the caches full."""
+    return (
+        f"The mesh alone, between servers that do nothing: {cost.added_ms:+.2f} ms at p50 "
+        f"(Predict {cost.predict_direct_ms:.2f} -> {cost.predict_mesh_ms:.2f}, "
+        f"stream {cost.stream_direct_ms:.2f} -> {cost.stream_mesh_ms:.2f})"
+    )
 
 
 def _gateway(children: Children, stack: ExitStack, server: int) -> Relay:
