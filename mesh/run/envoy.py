@@ -55,11 +55,33 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class Envoy:
+class Admin:
+    """The administration of a running Envoy, by its socket: a file that its owner may use."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self.admin_socket = socket_path
+
+    def get(self, path: str, method: str = "GET", timeout_s: float = 5.0) -> str:
+        """What the administration answers. Raises OSError, or http.client.HTTPException."""
+        connection = _UnixConnection(self.admin_socket, timeout_s)
+        try:
+            connection.request(method, path)
+            return connection.getresponse().read().decode("utf-8", "replace")
+        finally:
+            connection.close()
+
+    def stats(self, pattern: str) -> dict[str, Any]:
+        """Counters, gauges and texts whose name matches a regular expression; histograms are left out."""
+        answer = json.loads(self.get(f"/stats?format=json&filter={quote(pattern)}"))
+        return {entry["name"]: entry["value"] for entry in answer["stats"] if "name" in entry}
+
+
+class Envoy(Admin):
     """One Envoy. It ends with the thread that started it, at the latest: start it from one that stays."""
 
     def __init__(self, bootstrap: Path, admin: Path, log: Path, concurrency: int = 1) -> None:
-        self.admin_socket, self.log = admin, log
+        super().__init__(admin)
+        self.log = log
         command = [
             str(envoy_binary()),
             "-c",
@@ -86,20 +108,6 @@ class Envoy:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the parent, which stops Envoy last
             )
-
-    def get(self, path: str, method: str = "GET", timeout_s: float = 5.0) -> str:
-        """What the administration answers. Raises OSError, or http.client.HTTPException."""
-        connection = _UnixConnection(self.admin_socket, timeout_s)
-        try:
-            connection.request(method, path)
-            return connection.getresponse().read().decode("utf-8", "replace")
-        finally:
-            connection.close()
-
-    def stats(self, pattern: str) -> dict[str, Any]:
-        """Counters, gauges and texts whose name matches a regular expression; histograms are left out."""
-        answer = json.loads(self.get(f"/stats?format=json&filter={quote(pattern)}"))
-        return {entry["name"]: entry["value"] for entry in answer["stats"] if "name" in entry}
 
     def check_alive(self) -> None:
         """Raises MeshError with the end of the log when the process has ended."""
