@@ -21,6 +21,9 @@ from model import contract
 from model.letterbox import Letterbox, fit
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [1, 3, h, w] -> [1, 4 + classes, anchors]
+Detection = tuple[
+    float, float, float, float, float, int
+]  # x1, y1, x2, y2 in the frame's pixels, score, class
 IMGSZ = (contract.DEFAULT_IMGSZ, contract.DEFAULT_IMGSZ)
 
 
@@ -56,14 +59,14 @@ class Peer:
         self._compile = compile_shape
         self._compiled: dict[tuple[int, int], Infer] = {}
 
-    def detect(self, jpeg: bytes) -> int:
-        """How many objects are in the image."""
+    def detect(self, jpeg: bytes) -> list[Detection]:
+        """The objects in the image."""
         image = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
         place = fit((image.shape[0], image.shape[1]), IMGSZ)
         if place.input_hw not in self._compiled:
             self._compiled[place.input_hw] = self._compile(place.input_hw)
         found = self._compiled[place.input_hw](_network_input(image, place))
-        return len(_boxes(found[0], place))
+        return _detections(found[0], place)
 
 
 def onnxruntime_compiler(folder: Path, threads: int) -> Callable[[tuple[int, int]], Infer]:
@@ -127,18 +130,20 @@ def _network_input(image_bgr: NDArray[np.uint8], place: Letterbox) -> NDArray[np
     return np.asarray(cv2.dnn.blobFromImage(boxed, 1 / 255, swapRB=True), np.float32)
 
 
-def _boxes(found: NDArray[np.float32], place: Letterbox) -> list[tuple[float, float]]:
-    """found [4 + classes, anchors] -> the top left corners, in the frame, of what class-aware NMS leaves."""
+def _detections(found: NDArray[np.float32], place: Letterbox) -> list[Detection]:
+    """found [4 + classes, anchors] -> what class-aware NMS leaves."""
     best = found[4:].max(0)
     likely = np.flatnonzero(best > contract.DEFAULT_CONF)
     if not likely.size:
         return []
-    classes = found[4:, likely].argmax(0)
+    scores, classes = best[likely].tolist(), found[4:, likely].argmax(0)
     centre, size = found[:2, likely].T, found[2:4, likely].T
-    corners = np.concatenate([centre - size / 2, size], 1).astype(np.float64)
-    planes = corners.copy()
-    planes[:, :2] += (classes * 2 * max(place.input_hw))[:, None]
-    kept = cv2.dnn.NMSBoxes(
-        planes.tolist(), best[likely].tolist(), contract.DEFAULT_CONF, contract.DEFAULT_IOU
-    )
-    return [place.to_frame(*corners[i, :2]) for i in np.asarray(kept, np.int64).ravel()]
+    boxes = np.concatenate([centre - size / 2, size], 1).astype(np.float64)  # x, y, width, height
+    planes = boxes.copy()
+    planes[:, :2] += (classes * 2 * max(place.input_hw))[:, None]  # each class on a plane of its own
+    kept = cv2.dnn.NMSBoxes(planes.tolist(), scores, contract.DEFAULT_CONF, contract.DEFAULT_IOU)
+    return [
+        (*place.to_frame(x, y), *place.to_frame(x + width, y + height), scores[i], int(classes[i]))
+        for i in np.asarray(kept, np.int64).ravel().tolist()
+        for x, y, width, height in (boxes[i].tolist(),)
+    ]
