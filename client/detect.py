@@ -108,7 +108,9 @@ class _Run:
     def summary(self) -> Summary:
         """What came of it; after `finish`."""
         reports = self._reports()
-        sinks = tuple(SinkReport(s.name, s.written, s.dropped, s.error or "") for s in self._sinks())
+        sinks = tuple(
+            SinkReport(s.name, s.written, s.dropped, s.problem or "", s.error or "") for s in self._sinks()
+        )
         account = sum_accounts(report.account for report in reports)
         tally = Tally.merged(report.tally for report in reports)
         failures = [f"{report.camera_id}: {report.error}" for report in reports if report.error]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table
@@ -33,11 +33,15 @@ class CameraReport:
 
 @dataclass(frozen=True, slots=True)
 class SinkReport:
-    """One sink: results `written` and `dropped` because it was slow or failed (`error`)."""
+    """One sink: results `written`, and `dropped` by reason (see QueuedSink).
+
+    `problem`: why results were lost last. `error`: why the sink failed. Each is one line or empty.
+    """
 
     name: str
     written: int
-    dropped: int
+    dropped: Mapping[str, int]
+    problem: str = ""
     error: str = ""
 
 
@@ -73,9 +77,7 @@ class Summary:
             ]
         if len(self.cameras) > 1 and account.captured:
             lines += [camera_line(camera) for camera in self.cameras]
-        for sink in self.sinks:
-            lost = f", {sink.dropped} dropped" if sink.dropped else ""
-            lines.append(f"written   {sink.written} to {sink.name}{lost}")
+        lines += [f"written   {sink_text(sink)}" for sink in self.sinks]
         lines += [
             f"errors    {count} frame{'s' * (count > 1)}: {text}{_first_file(tally, text, count)}"
             for text, count in tally.errors.most_common(3)
@@ -92,14 +94,19 @@ def camera_line(camera: CameraReport) -> str:
 
 def outcome_text(account: Account) -> str:
     """`300 captured = 290 delivered + 0 errored + 10 dropped (expired 4, source_overrun 6)`, and what is under way."""
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(account.dropped.items()))
     under_way = account.captured - account.settled
     return (
         f"{account.captured} captured = {account.delivered} delivered + {account.errored} errored"
-        f" + {account.dropped.total()} dropped"
-        + (f" ({reasons})" if reasons else "")
-        + (f" + {under_way} under way" if under_way else "")
+        f" + {_dropped(account.dropped)}" + (f" + {under_way} under way" if under_way else "")
     )
+
+
+def sink_text(sink: SinkReport) -> str:
+    """`290 to results.jsonl`, and where some were lost `, 10 dropped (queue_full 8, undelivered 2: it answers 503)`."""
+    if not any(sink.dropped.values()):
+        return f"{sink.written} to {sink.name}"
+    lost = _dropped(sink.dropped)
+    return f"{sink.written} to {sink.name}, " + (f"{lost[:-1]}: {sink.problem})" if sink.problem else lost)
 
 
 def versions_text(versions: Counter[tuple[str, int]]) -> str:
@@ -173,9 +180,13 @@ def printable(text: str) -> str:
 
 
 def _outcomes(account: Account) -> str:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(account.dropped.items()))
-    dropped = f"{account.dropped.total()} dropped" + (f" ({reasons})" if reasons else "")
-    return f"{account.delivered} delivered, {account.errored} errored, {dropped}"
+    return f"{account.delivered} delivered, {account.errored} errored, {_dropped(account.dropped)}"
+
+
+def _dropped(counts: Mapping[str, int]) -> str:
+    """`10 dropped (expired 4, source_overrun 6)`."""
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    return f"{sum(counts.values())} dropped" + (f" ({reasons})" if reasons else "")
 
 
 def _first_file(tally: Tally, error: str, count: int) -> str:

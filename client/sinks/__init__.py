@@ -1,4 +1,4 @@
-"""Where results go: JSON Lines, annotated videos and images.
+"""Where results go: JSON Lines, annotated videos and images, a table, a webhook, MQTT.
 
 with JsonLines("results.jsonl") as sink:
     for result in stream:
@@ -6,9 +6,15 @@ with JsonLines("results.jsonl") as sink:
 """
 
 from client.errors import SinkError
-from client.sinks.base import QueuedSink, Sink
+from client.sinks.base import Lost, QueuedSink, Sink
 from client.sinks.images import AnnotatedImages
 from client.sinks.jsonl import JsonLines
+from client.sinks.table import Table
 from client.sinks.video import AnnotatedVideo
+from client.sinks.webhook import Webhook
 
-__all__ = ["AnnotatedImages", "AnnotatedVideo", "JsonLines", "QueuedSink", "Sink", "SinkError"]
+# client.sinks.mqtt needs the extra `mqtt`: import Mqtt from there.
+__all__ = [
+    "AnnotatedImages", "AnnotatedVideo", "JsonLines", "Lost", "QueuedSink", "Sink", "SinkError", "Table",
+    "Webhook",
+]  # fmt: skip

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -16,6 +17,14 @@ from client.types import Result
 Item = TypeVar("Item")
 
 
+class Lost(SinkError):
+    """`count` results that were handed over could not be written; the sink goes on with the next."""
+
+    def __init__(self, message: str, count: int = 1) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 class Sink(ABC, Generic[Item]):
     """Where results go. Use it as a context manager and `write` each result, from one thread.
 
@@ -23,7 +32,8 @@ class Sink(ABC, Generic[Item]):
     on the sink's own.
 
     Raises (from any method):
-        SinkError, OSError: it cannot be written.
+        Lost: this result is not written, the next one may be; from `close`: so many were not.
+        SinkError, OSError: nothing more can be written.
     """
 
     @property
@@ -58,17 +68,20 @@ class Sink(ABC, Generic[Item]):
 
 
 class QueuedSink(Generic[Item]):
-    """A sink on a thread of its own behind a bounded queue: what was prepared = `written` + `dropped`.
+    """A sink on a thread of its own behind a bounded queue: what was prepared = `written` + Σ `dropped`.
 
-    A full queue drops the newest result. With `wait` (for a source that waits too) it holds the caller back
-    instead, for at most `wait_s`. A sink that fails is written no more; `error` then says why.
+    `dropped` counts by reason: `queue_full` (the sink is slower than the stream: the newest result is dropped),
+    `undelivered` (the sink lost it and went on), `failed` (the sink is broken), `shutdown`. With `wait` (for a
+    source that waits too) a full queue holds the caller back instead, for at most `wait_s`. A sink that fails is
+    written no more; `error` then says why. `error` is also set if nothing at all could be delivered.
     """
 
     def __init__(self, sink: Sink[Item], size: int, *, wait: bool = False, wait_s: float = 10.0) -> None:
         self.name = sink.name
         self.written = 0
-        self.dropped = 0
+        self.dropped: Counter[str] = Counter()
         self.error: str | None = None
+        self.problem: str | None = None  # why results were lost last
         self._sink = sink
         self._wait_s = wait_s if wait else 0.0
         self._items: queue.Queue[Item | None] = queue.Queue(size)
@@ -84,10 +97,11 @@ class QueuedSink(Generic[Item]):
             if item is None:
                 return
             if self.error is not None or self._closed:
-                raise queue.Full
-            self._items.put(item, block=self._wait_s > 0, timeout=self._wait_s or None)
+                self._drop("failed" if self.error is not None else "shutdown")
+            else:
+                self._items.put(item, block=self._wait_s > 0, timeout=self._wait_s or None)
         except queue.Full:
-            self._lose()
+            self._drop("queue_full")
         except Exception as error:
             self._lose(error)
 
@@ -101,8 +115,9 @@ class QueuedSink(Generic[Item]):
             self._items.put(None, timeout=timeout_s)
         self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
-            self.error = f"{self.name}: did not finish within {timeout_s:g} s"
-            self.dropped += self._drain()
+            late = f"{self.name}: did not finish within {timeout_s:g} s"
+            self.error = f"{late} ({self.problem})" if self.problem else late
+            self._drop("shutdown", self._drain())
 
     def _run(self) -> None:
         try:
@@ -110,12 +125,17 @@ class QueuedSink(Generic[Item]):
                 if self.error is None:
                     self._put(item)
                 else:
-                    self._lose()
+                    self._drop("failed")
         finally:
             try:
                 self._sink.close()
+            except Lost as lost:  # they were handed over and counted
+                self.written -= lost.count
+                self._lose(lost)
             except Exception as error:
                 self.error = self.error or f"{self.name}: {_reason(error)}"
+            if not self.written and self.problem and self.error is None:
+                self.error = f"{self.name}: nothing was delivered: {self.problem}"
 
     def _put(self, item: Item) -> None:
         try:
@@ -124,12 +144,19 @@ class QueuedSink(Generic[Item]):
         except Exception as error:  # whatever it is, it ends this sink and not the stream
             self._lose(error)
 
-    def _lose(self, error: Exception | None = None) -> None:
-        """Count one result that will not be written."""
+    def _lose(self, error: Exception) -> None:
+        """Count what an error cost; any but Lost is the end of the sink."""
+        if isinstance(error, Lost):
+            self.problem = str(error)
+            self._drop("undelivered", error.count)
+            return
+        self._drop("failed")
+        self.error = self.error or f"{self.name}: {_reason(error)}"
+
+    def _drop(self, reason: str, count: int = 1) -> None:
+        """Count results that will not be written."""
         with self._lock:
-            self.dropped += 1
-            if error is not None and self.error is None:
-                self.error = f"{self.name}: {_reason(error)}"
+            self.dropped[reason] += count
 
     def _drain(self) -> int:
         """Take out what is still queued; how many that were."""

@@ -25,9 +25,11 @@ from client.detect_config import DetectConfig
 from client.errors import SinkError
 from client.report import (
     CameraReport,
+    SinkReport,
     Summary,
     outcome_text,
     printable,
+    sink_text,
     status_line,
     status_table,
     versions_text,
@@ -391,6 +393,14 @@ def test_texts() -> None:
     console.print(status_table([camera, camera], time.monotonic()))
     assert text_of(console).count("75 %") == 2
     assert printable("a\nb\x1b") == "a?b?"
+
+
+def test_a_sinks_line_tells_why_results_were_lost() -> None:
+    assert sink_text(SinkReport("r.jsonl", 290, {})) == "290 to r.jsonl"
+    lost = SinkReport("https://host", 290, {"queue_full": 8, "undelivered": 2}, "it answers 503")
+    told = "290 to https://host, 10 dropped (queue_full 8, undelivered 2: it answers 503)"
+    assert sink_text(lost) == told
+    assert f"written   {told}" in Summary((), Account(), Tally(), (lost,)).lines()
 
 
 def test_a_summary_that_does_not_add_up_fails() -> None:

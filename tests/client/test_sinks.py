@@ -254,12 +254,12 @@ def test_a_slow_sink_drops_and_counts_and_stalls_nobody() -> None:
     queued.close()
     queued.close()
     assert queued.written == len(slow.written) <= 5
-    assert queued.written + queued.dropped == 100
+    assert queued.written + queued.dropped["queue_full"] == 100
     assert slow.written[:4] == [1, 2, 3, 4]
     assert slow.closed == 1
     assert queued.error is None
     queued.write(dropped(frame(5)))  # too late
-    assert queued.written + queued.dropped == 101
+    assert queued.dropped["shutdown"] == 1
 
 
 def test_a_waiting_sink_loses_nothing() -> None:
@@ -270,7 +270,7 @@ def test_a_waiting_sink_loses_nothing() -> None:
         queued.write(dropped(frame(number)))
     queued.close()
     assert slow.written == list(range(1, 51))
-    assert (queued.written, queued.dropped) == (50, 0)
+    assert (queued.written, queued.dropped.total()) == (50, 0)
 
 
 def test_a_failing_sink_is_named_and_given_up() -> None:
@@ -281,7 +281,7 @@ def test_a_failing_sink_is_named_and_given_up() -> None:
         queued.write(dropped(frame(number)))
     queued.close()
     assert queued.error == "slow: No space left on device"
-    assert (queued.written, queued.dropped) == (2, 8)
+    assert (queued.written, queued.dropped) == (2, {"failed": 8})
     assert slow.closed == 1
 
 
