@@ -110,10 +110,18 @@ def check(options: Options) -> None:
     for flag in flags.FLAGS:
         if flag.effect == "refused" and options.values[flag.name] != flag.default:
             raise invalid(
-                f"--{flag.name} is not supported by this server yet; start it without, or use {REAL_SERVER}."
+                f"--{flag.name} is not supported by this server; start it without, or use {REAL_SERVER}."
             )
         if flag.effect == "none" and flag.name in options.given:
             log.warning("--%s has no effect here", flag.name)
+    if all(
+        options.number(f"tensorflow_{name}_parallelism") > 0 for name in ("session", "intra_op", "inter_op")
+    ):
+        raise invalid(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all."
+        )
     for name in ("grpc_max_threads", "rest_api_num_threads"):
         if options.number(name) < 1:
             raise invalid(f"--{name}={options.values[name]}: expected at least 1")

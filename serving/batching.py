@@ -27,6 +27,7 @@ from tensorflow.python.ops import gen_batch_ops
 from serving.batch_merge import batch_size, merge, split
 from serving.batching_config import BatchingOptions
 from serving.errors import Code, ServingError, invalid
+from serving.lite import LiteModel
 from serving.metrics import BatchMetrics
 from serving.sessions import Model
 
@@ -63,7 +64,7 @@ class Rows:
 class BatchedModel:
     """A Model whose calls are batched. Same methods, same errors."""
 
-    def __init__(self, model: Model, options: BatchingOptions, metrics: BatchMetrics) -> None:
+    def __init__(self, model: Model | LiteModel, options: BatchingOptions, metrics: BatchMetrics) -> None:
         self.model = model
         self._options = options
         self._metrics = metrics

@@ -7,10 +7,10 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving import config as configs
-from serving import ports, tls
+from serving import platform_config, ports, tls
 from serving.batching_config import BatchingOptions, read_batching_parameters
 from serving.config import ModelConfig
 from serving.errors import ServingError
@@ -21,7 +21,7 @@ from serving.models import ModelManager
 from serving.predict import Predictor
 from serving.rest import RestApp, RestOptions, RestServer
 from serving.servable import LoadOptions
-from serving.sessions import Parallelism
+from serving.sessions import SessionOptions
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +41,27 @@ def metrics_path(options: Options) -> str | None:
     return configs.read_monitoring_config(path) if path else None
 
 
-def parallelism(options: Options) -> Parallelism | None:
-    """The operator's threads and session settings, or None when the server is to choose by load."""
+def session_options(options: Options) -> SessionOptions:
+    """Threads and everything else of a session; threads by load unless the operator chose some. Raises ServingError."""
     path = options.text("tensorflow_session_config_file")
-    base = configs.read_text_proto(path, config_pb2.ConfigProto()).SerializeToString() if path else None
+    config = configs.read_text_proto(path, config_pb2.ConfigProto()) if path else config_pb2.ConfigProto()
     both, intra, inter = (
         options.number(f"tensorflow_{name}_parallelism") for name in ("session", "intra_op", "inter_op")
     )
-    if not (both or intra or inter or path):
-        return None
-    return Parallelism(intra or both, inter or both, base)
+    share, precision = options.values["per_process_gpu_memory_fraction"], options.text("mixed_precision")
+    if share:
+        config.gpu_options.per_process_gpu_memory_fraction = share
+    if precision == "bfloat16":
+        rewrite = config.graph_options.rewrite_options
+        rewrite.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+    elif precision:
+        log.warning("--mixed_precision=%s is not supported, only bfloat16 is", precision)
+    if not intra and not inter:
+        intra = inter = both
+    return SessionOptions(intra, inter, config.SerializeToString(), not (intra or inter or path))
 
 
-def batching(options: Options) -> BatchingOptions | None:
+def _batching(options: Options) -> BatchingOptions | None:
     """How requests are batched, None: not at all; raises ServingError."""
     if not options.on("enable_batching"):
         return None
@@ -65,21 +73,37 @@ def batching(options: Options) -> BatchingOptions | None:
     )
 
 
-def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
-    """The models (not yet loaded), what runs them, and the metrics."""
-    metrics = Metrics()
+def load_options(options: Options) -> tuple[LoadOptions, BatchingOptions | None]:
+    """How models are loaded and batched; raises ServingError."""
+    path = options.text("platform_config_file")
     load = LoadOptions(
-        tags=tuple(filter(None, options.text("saved_model_tags").split(","))),
-        parallelism=parallelism(options),
         threads=options.number("num_load_threads"),
         max_retries=options.number("max_num_load_retries"),
         retry_interval_s=options.number("load_retry_interval_micros") / 1e6,
-        warmup=options.on("enable_model_warmup"),
-        warmup_iterations=max(1, options.number("num_request_iterations_for_warmup")),
         poll_s=options.number("file_system_poll_wait_seconds"),
         labels_for_unavailable=options.on("allow_version_labels_for_unavailable_models"),
     )
-    manager = ModelManager(load, metrics, batching(options))
+    isolate = options.on("isolate_batch_failures")
+    if path:
+        load, batching = platform_config.read(path, load)
+        return load, batching and replace(batching, isolate_failures=isolate)
+    load = replace(
+        load,
+        tags=tuple(filter(None, options.text("saved_model_tags").split(","))) or LoadOptions.tags,
+        session=session_options(options),
+        lite_interpreters=max(1, options.number("num_tflite_pools"))
+        if options.on("prefer_tflite_model")
+        else 0,
+        warmup=options.on("enable_model_warmup"),
+        warmup_iterations=max(1, options.number("num_request_iterations_for_warmup")),
+    )
+    return load, _batching(options)
+
+
+def engine(options: Options) -> tuple[ModelManager, Predictor, Metrics]:
+    """The models (not yet loaded), what runs them, and the metrics."""
+    metrics = Metrics()
+    manager = ModelManager(*load_options(options), metrics)
     predictor = Predictor(
         manager,
         metrics,
@@ -93,6 +117,7 @@ def grpc_server(options: Options, predictor: Predictor, metrics: Metrics) -> Grp
     """The gRPC server, not yet listening."""
     port, path = options.number("port"), options.text("grpc_socket_path")
     ssl_file = options.text("ssl_config_file")
+    is_loopback = ports.is_loopback(options.text("host"))
     addresses = [ports.address(options.text("host"), port)] if port else []
     addresses += [f"unix:{path}"] if path else []
     return GrpcServer(
@@ -100,6 +125,7 @@ def grpc_server(options: Options, predictor: Predictor, metrics: Metrics) -> Grp
             addresses,
             max_threads=options.number("grpc_max_threads"),
             health=options.on("enable_grpc_healthcheck_service"),
+            profiler=options.on("enable_profiler") and (is_loopback or "enable_profiler" in options.given),
             channel_arguments=options.text("grpc_channel_arguments"),
             credentials=tls.server_credentials(ssl_file) if ssl_file else None,
         ),

@@ -31,8 +31,8 @@ class ModelConfig:
     labels: dict[str, int] = field(default_factory=dict)
 
 
-def read_text_proto(path: str, message: Any) -> Any:
-    """Parse a text-format file into `message`; raises ServingError."""
+def read_text_proto(path: str, message: Any, pool: Any = None) -> Any:
+    """Parse a text-format file into `message`, Any fields by the messages in `pool`; raises ServingError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -40,7 +40,7 @@ def read_text_proto(path: str, message: Any) -> Any:
     except UnicodeDecodeError:
         raise invalid(f"Invalid protobuf file: '{path}'") from None
     try:
-        return text_format.Parse(text, message)
+        return text_format.Parse(text, message, descriptor_pool=pool)
     except text_format.ParseError as error:
         log.error("Error parsing text-format %s: %s", message.DESCRIPTOR.full_name, error)
         raise invalid(f"Invalid protobuf file: '{path}'") from None

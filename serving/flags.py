@@ -95,9 +95,20 @@ FLAGS: tuple[Flag, ...] = (
     Flag("enable_grpc_healthcheck_service", False, "Serve grpc.health.v1."),
     Flag("enable_serialization_as_tensor_content", False, "Answer tensors as tensor_content."),
     Flag("ssl_config_file", "", "Text file with an SSLConfig: TLS for gRPC, mTLS with client_verify."),
-    Flag("enable_profiler", True, "Serve TensorFlow's profiler.", "none"),
+    Flag("use_alts_credentials", False, "Use Google's ALTS, which exists in its cloud only.", "refused"),
+    Flag(
+        "enable_profiler",
+        True,
+        "Serve TensorFlow's profiler. Where others than this machine can call, only if it is given: a client "
+        "names the folder that a profile is written to.",
+    ),
     Flag("monitoring_config_file", "", "Text file with a MonitoringConfig."),
-    Flag("platform_config_file", "", "Text file with a PlatformConfigMap.", "refused"),
+    Flag(
+        "platform_config_file",
+        "",
+        "Text file with a PlatformConfigMap, used instead of the flags on batching, sessions, tags, warm-up and "
+        "TF Lite.",
+    ),
     Flag("tensorflow_session_parallelism", 0, "Threads inside an op and between ops; 0: chosen by load."),
     Flag("tensorflow_intra_op_parallelism", 0, "Threads inside an op; 0: chosen by load."),
     Flag("tensorflow_inter_op_parallelism", 0, "Threads between ops; 0: chosen by load."),
@@ -106,13 +117,21 @@ FLAGS: tuple[Flag, ...] = (
         "",
         "Text file with a tensorflow.ConfigProto; the flags above overrule its threads.",
     ),
-    Flag("per_process_gpu_memory_fraction", 0.0, "Share of the GPU's memory to take.", "none"),
+    Flag("per_process_gpu_memory_fraction", 0.0, "Share of a GPU's memory to take; 0: TensorFlow chooses."),
+    Flag("mixed_precision", "", "bfloat16: compute in bfloat16 where TensorFlow finds that safe."),
+    Flag("thread_pool_factory_config_file", "", "Text file with a ThreadPoolConfig.", "refused"),
+    Flag("xla_cpu_compilation_enabled", False, "Compile with XLA for the CPU.", "none"),
+    Flag("xla_gpu_compilation_enabled", False, "Compile with XLA for CPU and GPU.", "none"),
+    Flag("skip_initialize_tpu", False, "Do not initialize a TPU.", "none"),
+    Flag("remove_unused_fields_from_bundle_metagraph", True, "Save memory.", "none"),
     Flag(
         "enable_signature_method_name_check",
         False,
         "Refuse signatures whose method_name is not one of TF Serving's.",
     ),
-    Flag("prefer_tflite_model", False, "Serve model.tflite where there is one.", "refused"),
+    Flag("prefer_tflite_model", False, "Serve model.tflite from a version's folder where there is one."),
+    Flag("num_tflite_pools", CPUS, "Interpreters of a TF Lite model: calls that can run at once."),
+    Flag("num_tflite_interpreters_per_pool", 1, "Parts that a TF Lite batch is split into.", "none"),
     Flag("version", False, "Print the version and exit."),
     Flag(
         "host",
@@ -172,9 +191,10 @@ def parse(argv: Sequence[str]) -> Options:
     values: dict[str, Value] = {flag.name: flag.default for flag in FLAGS}
     given: set[str] = set()
     unknown: list[str] = []
-    for arg in argv:
-        if arg == "--help":
-            raise UsageError("")
+    for index, arg in enumerate(argv):
+        if arg == "--":  # all that follows is no flag
+            unknown.extend(argv[index:])
+            break
         name, equals, text = arg.removeprefix("--").partition("=")
         flag = _BY_NAME.get(name) if arg.startswith("--") else None
         if flag is None or (not equals and not isinstance(flag.default, bool)):
@@ -182,6 +202,8 @@ def parse(argv: Sequence[str]) -> Options:
             continue
         values[name] = _value(flag, equals + text)
         given.add(name)
+    if unknown[:1] == ["--help"]:
+        raise UsageError("")
     return Options(values, frozenset(given), tuple(unknown))
 
 

@@ -22,6 +22,8 @@ from serving import tls
 from serving.errors import Code, ServingError, truncated
 from serving.metrics import Metrics
 from serving.predict import Predictor
+from serving.profiler import SERVICE as PROFILER
+from serving.profiler import Profiler
 from serving.servicer import Servicer
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,14 @@ def _behaviour(method: Behaviour) -> Behaviour:
 class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds a method's handler; answers RESOURCE_EXHAUSTED once `limit` calls are being handled."""
 
-    def __init__(self, servicer: Servicer, pool: CountingPool, limit: int, spare: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        servicer: Servicer,
+        profiler: Profiler | None,
+        pool: CountingPool,
+        limit: int,
+        spare: ThreadPoolExecutor,
+    ) -> None:
         methods: dict[str, Behaviour] = {
             f"/{PREDICTION_SERVICE}/Predict": servicer.predict,
             f"/{PREDICTION_SERVICE}/GetModelMetadata": servicer.metadata,
@@ -94,6 +103,12 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             f"/{MODEL_SERVICE}/GetModelStatus": servicer.status,
             f"/{MODEL_SERVICE}/HandleReloadConfigRequest": servicer.reload,
         }
+        if profiler is not None:
+            methods |= {
+                f"/{PROFILER}/Profile": profiler.profile,
+                f"/{PROFILER}/Terminate": profiler.terminate,
+                f"/{PROFILER}/Monitor": profiler.monitor,
+            }
         self._handlers = {
             path: grpc.unary_unary_rpc_method_handler(_behaviour(method)) for path, method in methods.items()
         }
@@ -128,6 +143,7 @@ class GrpcOptions:
     addresses: Sequence[str]
     max_threads: int
     health: bool = False
+    profiler: bool = False
     channel_arguments: str = ""
     credentials: Any = None  # grpc.ServerCredentials; None: no TLS
 
@@ -139,7 +155,8 @@ class GrpcServer:
         self._spare = ThreadPoolExecutor(2, "grpc-spare")
         pool = CountingPool(options.max_threads)
         self._server = grpc.server(pool, options=_arguments(options.channel_arguments))
-        handlers = Handlers(Servicer(predictor, metrics), pool, options.max_threads, self._spare)
+        profiler = Profiler() if options.profiler else None
+        handlers = Handlers(Servicer(predictor, metrics), profiler, pool, options.max_threads, self._spare)
         self._server.add_generic_rpc_handlers((handlers,))
         self._health = self._add_health() if options.health else None
         self._add_reflection(options.health)

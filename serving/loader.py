@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from serving import batching_config, sessions, warmup
+from serving import batching_config, lite, sessions, warmup
 from serving.batching import BatchedModel
 from serving.batching_config import BatchingOptions
 from serving.metrics import BatchMetrics, Metrics
@@ -25,7 +25,7 @@ class Loader:
         start = time.monotonic()
         status = "fail"
         try:
-            model = sessions.load(path, self._options.tags, self._options.parallelism)
+            model = self._read(path)
             status = "success"
         finally:
             self._metrics.observe_load(path, status, time.monotonic() - start)
@@ -35,3 +35,9 @@ class Loader:
         if batching is None or self._batch_metrics is None:
             return model
         return BatchedModel(model, batching, self._batch_metrics)
+
+    def _read(self, path: str) -> sessions.Model | lite.LiteModel:
+        interpreters = self._options.lite_interpreters
+        if interpreters and lite.exists(path):
+            return lite.load(path, interpreters)
+        return sessions.load(path, self._options.tags, self._options.session)

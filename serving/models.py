@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 class ModelManager:
     """Owns every model version. `configure` may be called again, to reload."""
 
-    def __init__(
-        self, options: LoadOptions, metrics: Metrics, batching: BatchingOptions | None = None
-    ) -> None:
+    def __init__(self, options: LoadOptions, batching: BatchingOptions | None, metrics: Metrics) -> None:
         self._loader = Loader(options, metrics, batching)
         self._options = options
         self._lock = threading.RLock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from serving.errors import Code, ServingError, invalid
@@ -31,6 +32,14 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
 def check_free(host: str, port: int, flag: str) -> None:
     """Raise ServingError if the port cannot be listened on now."""
     bind(host, port, flag).close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def address(host: str, port: int) -> str:

@@ -8,9 +8,10 @@ from enum import IntEnum
 from serving.batching import BatchedModel
 from serving.config import ModelConfig
 from serving.errors import ServingError
-from serving.sessions import Model, Parallelism
+from serving.lite import LiteModel
+from serving.sessions import Model, SessionOptions
 
-Runnable = Model | BatchedModel
+Runnable = Model | LiteModel | BatchedModel
 """What answers calls."""
 
 
@@ -37,10 +38,11 @@ class Version:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How models are loaded: the flags of the same names."""
+    """How models are loaded, by the flags: `lite_interpreters` for a model.tflite, 0: it is not looked for."""
 
     tags: tuple[str, ...] = ("serve",)
-    parallelism: Parallelism | None = None
+    session: SessionOptions = field(default_factory=SessionOptions)
+    lite_interpreters: int = 0
     threads: int = 0
     max_retries: int = 5
     retry_interval_s: float = 60.0

@@ -50,7 +50,7 @@ class Servicer:
 
     def multi_inference(self, data: bytes, context: Any) -> Any:
         """PredictionService.MultiInference, which TF Serving does not count."""
-        request = _parse(inference_pb2.MultiInferenceRequest, data)
+        request = parse(inference_pb2.MultiInferenceRequest, data)
         return self._predictor.multi_inference(request, _time_left(context))
 
     def _counted(
@@ -58,7 +58,7 @@ class Servicer:
     ) -> Any:
         """Parse, run and record one request."""
         start = time.perf_counter()
-        request = _parse(message, data)
+        request = parse(message, data)
         status = "OK"
         try:
             return run(request, _time_left(context))
@@ -74,17 +74,15 @@ class Servicer:
 
     def metadata(self, data: bytes, _: Any) -> Any:
         """PredictionService.GetModelMetadata."""
-        return info.model_metadata(
-            self._manager, _parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
-        )
+        return info.model_metadata(self._manager, parse(get_model_metadata_pb2.GetModelMetadataRequest, data))
 
     def status(self, data: bytes, _: Any) -> Any:
         """ModelService.GetModelStatus."""
-        return info.model_status(self._manager, _parse(get_model_status_pb2.GetModelStatusRequest, data))
+        return info.model_status(self._manager, parse(get_model_status_pb2.GetModelStatusRequest, data))
 
     def reload(self, data: bytes, context: Any) -> Any:
         """ModelService.HandleReloadConfigRequest: the code is the RPC's and the response's, both."""
-        request = _parse(model_management_pb2.ReloadConfigRequest, data)
+        request = parse(model_management_pb2.ReloadConfigRequest, data)
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -94,7 +92,8 @@ class Servicer:
         return model_management_pb2.ReloadConfigResponse()
 
 
-def _parse(message: Any, data: bytes) -> Any:
+def parse(message: Any, data: bytes) -> Any:
+    """A message of a protobuf class from a request's bytes; raises ServingError."""
     try:
         return message.FromString(data)
     except DecodeError:

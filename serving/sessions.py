@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
@@ -38,15 +38,17 @@ MAX_FETCH_SETS = 16  # per signature; TensorFlow compiles and keeps one graph pe
 
 
 @dataclass(frozen=True)
-class Parallelism:
-    """Threads of a session inside an op, and between ops; 0: as `base` says, else TensorFlow's default.
+class SessionOptions:
+    """What the sessions of a model are made with.
 
-    `base` is a serialized ConfigProto with everything else about the session.
+    `intra_op` and `inter_op` are threads inside an op and between ops; 0: as `config` says, else TensorFlow's
+    default. `config` is a serialized ConfigProto. With `by_load` the threads follow the load (see the module).
     """
 
     intra_op: int = 0
     inter_op: int = 0
-    base: bytes | None = None
+    config: bytes = b""
+    by_load: bool = True
 
 
 @dataclass(frozen=True)
@@ -182,34 +184,35 @@ def _tags_text(tags: Sequence[str]) -> str:
     return "{ " + " ".join(sorted(tags)) + " }"
 
 
-def _session(graph: Any, threads: Parallelism) -> Any:
+def _session(graph: Any, options: SessionOptions) -> Any:
     """A session over `graph` with its own threads. Grappler stays on: it folds and fuses."""
-    if threads.base is None:
-        config = tf.compat.v1.ConfigProto(use_per_session_threads=True, allow_soft_placement=True)
-    else:
-        config = tf.compat.v1.ConfigProto.FromString(threads.base)
-    if threads.intra_op:
-        config.intra_op_parallelism_threads = threads.intra_op
-    if threads.inter_op:
-        config.inter_op_parallelism_threads = threads.inter_op
+    config = tf.compat.v1.ConfigProto.FromString(options.config)
+    if options.by_load or not options.config:
+        config.use_per_session_threads = config.allow_soft_placement = True
+    if options.intra_op:
+        config.intra_op_parallelism_threads = options.intra_op
+    if options.inter_op:
+        config.inter_op_parallelism_threads = options.inter_op
     return tf.compat.v1.Session(graph=graph, config=config)
 
 
-def load(path: str, tags: Sequence[str] = ("serve",), parallelism: Parallelism | None = None) -> Model:
+def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = SessionOptions()) -> Model:
     """Load the SavedModel in folder `path`, of TensorFlow 1 or 2, with the graph of exactly these `tags`.
 
-    Without `parallelism` the threads follow the load (see the module); with it, or when the model keeps state
-    that calls change (two sessions would not share it), there is one session, as in TF Serving.
+    Unless `options` say `by_load`, or when the model keeps state that calls change (two sessions would not share
+    it), there is one session, as in TF Serving.
 
     Raises ServingError: NOT_FOUND for a missing file or tag, else TensorFlow's code and text.
     """
+    if tf.io.gfile.exists(os.path.join(path, "export.meta")):  # from before SavedModel
+        raise ServingError(Code.UNIMPLEMENTED, "Session Bundle is deprecated and removed.")
     files = [os.path.join(path, name) for name in ("saved_model.pb", "saved_model.pbtxt")]
-    if not any(map(os.path.exists, files)):
-        text = (
-            f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that "
+    if not any(map(tf.io.gfile.exists, files)):
+        raise ServingError(
+            Code.NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`)\nSpecified file path: {path}",
         )
-        text += "the directory exists and that you have the right permissions for accessing it."
-        raise ServingError(Code.NOT_FOUND, text)
     try:
         loader = loader_impl.SavedModelLoader(path)
     except Exception:  # the parser's errors are of many kinds
@@ -221,25 +224,27 @@ def load(path: str, tags: Sequence[str] = ("serve",), parallelism: Parallelism |
         text += "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
         raise ServingError(Code.NOT_FOUND, text)
     try:
-        return _load_graph(loader, path, tags, parallelism)
+        return _load_graph(loader, path, tags, options)
     except tf.errors.OpError as error:
         raise ServingError(Code(error.error_code), error.message) from None
     except (ValueError, KeyError, TypeError, RuntimeError, AssertionError) as error:
         raise invalid(f"Cannot load the SavedModel in {path}: {error}") from None
 
 
-def _load_graph(loader: Any, path: str, tags: Sequence[str], parallelism: Parallelism | None) -> Model:
+def _load_graph(loader: Any, path: str, tags: Sequence[str], options: SessionOptions) -> Model:
     """Import the graph once; restore variables and run the init ops in every session."""
     foreign.check(loader.get_meta_graph_def_from_tags(list(tags)))
     graph = tf.Graph()
     saver, _ = loader.load_graph(graph, list(tags))
     meta_graph = loader.get_meta_graph_def_from_tags(list(tags))
-    plan: dict[Lane, Parallelism] = {"wide": parallelism or Parallelism(CPUS, CPUS)}
-    if parallelism is None and CPUS > 1 and not keeps_state(meta_graph):
-        plan["narrow"] = Parallelism(1, CPUS)
+    plan: dict[Lane, SessionOptions] = {"wide": options}
+    if options.by_load:
+        plan["wide"] = replace(options, intra_op=CPUS, inter_op=CPUS)
+        if CPUS > 1 and not keeps_state(meta_graph):
+            plan["narrow"] = replace(options, intra_op=1, inter_op=CPUS)
     sessions: dict[Lane, Any] = {}
-    for lane, threads in plan.items():
-        sessions[lane] = session = _session(graph, threads)
+    for lane, chosen in plan.items():
+        sessions[lane] = session = _session(graph, chosen)
         with graph.as_default(), session.as_default():
             loader.restore_variables(session, saver)
             loader.run_init_ops(session, list(tags))

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 
+import tensorflow as tf
+
 from serving.config import ModelConfig
 from serving.errors import invalid
 
@@ -28,11 +30,12 @@ def aspired_versions(config: ModelConfig) -> dict[int, str]:
     Raises ServingError when the base path is missing; an empty one gives no versions (and a warning).
     """
     try:
-        names = sorted(os.listdir(config.base_path))
-    except OSError as error:
+        # Folders of an object store are listed with a slash at the end.
+        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(config.base_path))
+    except tf.errors.OpError:
         raise invalid(
             f"Could not find base path {config.base_path} for servable {config.name} with error "
-            f"NOT_FOUND: {config.base_path}; {error.strerror}"
+            f"NOT_FOUND: {config.base_path} not found"
         ) from None
     found: dict[int, str] = {}
     for name in names:

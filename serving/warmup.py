@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -13,25 +13,26 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import examples
 from serving.errors import Code, ServingError, invalid
+from serving.lite import LiteModel
 from serving.metrics import Metrics
 from serving.request import DEFAULT_SIGNATURE, parse_predict
 from serving.sessions import Model
 
-REQUESTS_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+REQUESTS_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(model: Model, iterations: int, metrics: Metrics) -> int:
+def replay(model: Model | LiteModel, iterations: int, metrics: Metrics) -> int:
     """Replay the model's warm-up records on every session, `iterations` times each; return their number.
 
     The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load.
     """
-    path = Path(model.path) / REQUESTS_FILE
-    if not path.exists():
+    path = os.path.join(model.path, REQUESTS_FILE)
+    if not tf.io.gfile.exists(path):
         return 0
     start, status, count = time.monotonic(), "OK", 0
     try:
-        for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+        for record in tf.compat.v1.io.tf_record_iterator(path):
             count += 1
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
@@ -48,7 +49,7 @@ def replay(model: Model, iterations: int, metrics: Metrics) -> int:
     return count
 
 
-def _replay_record(model: Model, record: bytes, iterations: int, path: Path) -> None:
+def _replay_record(model: Model | LiteModel, record: bytes, iterations: int, path: str) -> None:
     log = prediction_log_pb2.PredictionLog()
     try:
         log.ParseFromString(record)
@@ -59,7 +60,7 @@ def _replay_record(model: Model, record: bytes, iterations: int, path: Path) -> 
             model.warm(signature, inputs, outputs)
 
 
-def _runs(model: Model, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:
+def _runs(model: Model | LiteModel, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:
     """What a record asks to run: signature, inputs and outputs of each run."""
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from flatbuffers import flexbuffers
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.lite.python import schema_py_generated as schema
 
 v1 = tf.compat.v1
 SPEC = tf.TensorSpec
@@ -172,3 +175,66 @@ def keras(folder: Path) -> Path:
     model.set_weights([np.array([[2.0]], np.float32)])
     model.export(str(folder), verbose=False)
     return folder
+
+
+def lite_half_plus_two(
+    folder: Path,
+    signature: str = "",
+    tensors: tuple[str, str] = ("x:0", "y"),
+    metadata: bytes | None = None,
+) -> Path:
+    """model.tflite: y = x / 2 + 2, its tensors named x and y.
+
+    With `signature`, a SignatureDef of that name for `tensors` is written where TF Serving reads it; `metadata`
+    puts other bytes there.
+    """
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [1], "x")
+        content = v1.lite.TFLiteConverter.from_session(session, [x], [tf.add(x * 0.5, 2.0, "y")]).convert()
+    if signature:
+        infos = {
+            name: meta_graph_pb2.TensorInfo(name=tensor) for name, tensor in zip("xy", tensors, strict=True)
+        }
+        definition = meta_graph_pb2.SignatureDef(inputs={"x": infos["x"]}, outputs={"y": infos["y"]})
+        builder = flexbuffers.Builder()
+        with builder.Map():
+            builder.Key(signature)
+            # `String` takes text only, but C++ writes any bytes as a string.
+            builder._WriteBlob(definition.SerializeToString(), True, flexbuffers.Type.STRING)
+        metadata = bytes(builder.Finish())
+    if metadata is not None:
+        content = _with_metadata(content, metadata)
+    return _write_lite(folder, content)
+
+
+def _with_metadata(content: bytes, value: bytes) -> bytes:
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(value)
+    entry.name, entry.buffer = b"signature_defs_metadata", len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _write_lite(folder: Path, content: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.tflite").write_bytes(content)
+    return folder
+
+
+def lite_strings(folder: Path) -> Path:
+    """model.tflite: the first of the strings, twice."""
+    first = tf.function(lambda s: tf.gather(s, [0, 0]), input_signature=[SPEC([None], tf.string, name="s")])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([first.get_concrete_function()])
+    return _write_lite(folder, converter.convert())
+
+
+def lite_reads_file(folder: Path) -> Path:
+    """model.tflite with TensorFlow's own op ReadFile."""
+    read = tf.function(tf.io.read_file, input_signature=[SPEC([], tf.string, name="name")])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([read.get_concrete_function()])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+    return _write_lite(folder, converter.convert())

@@ -34,10 +34,16 @@ def test_the_last_one_wins() -> None:
     assert flags.parse(["--port=1", "--port=2"]).number("port") == 2
 
 
-@pytest.mark.parametrize("argument", ["--nonsense=1", "positional", "--port", "-port=1", "--"])
+@pytest.mark.parametrize("argument", ["--nonsense=1", "positional", "--port", "-port=1"])
 def test_unknown_arguments_are_kept_apart(argument: str) -> None:
-    options = flags.parse([argument, "--port=7"])
-    assert options.unknown == (argument,)
+    options = flags.parse([argument, "--port=7", "--help"])
+    assert options.unknown == (argument, "--help")  # --help is one only where it comes first
+    assert options.number("port") == 7
+
+
+def test_nothing_after_two_dashes_is_a_flag() -> None:
+    options = flags.parse(["--port=7", "--", "--port=8"])
+    assert options.unknown == ("--", "--port=8")
     assert options.number("port") == 7
 
 
@@ -69,12 +75,21 @@ def test_the_docs_name_what_does_not_work() -> None:
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
         ),
         (
-            ["--model_base_path=/x", "--prefer_tflite_model"],
-            "--prefer_tflite_model is not supported by this server yet",
+            ["--model_base_path=/x", "--use_alts_credentials"],
+            "--use_alts_credentials is not supported by this server",
         ),
         (
-            ["--model_base_path=/x", "--platform_config_file=f"],
-            "--platform_config_file is not supported by this server yet",
+            ["--model_base_path=/x", "--thread_pool_factory_config_file=f"],
+            "--thread_pool_factory_config_file is not supported by this server",
+        ),
+        (
+            [
+                "--model_base_path=/x",
+                *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op")),
+            ],
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all.",
         ),
         (["--model_base_path=/x", "--grpc_max_threads=0"], "--grpc_max_threads=0: expected at least 1"),
         (["--model_base_path=/x", "--port=70000"], "--port=70000 is not a port"),

