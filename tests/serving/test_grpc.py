@@ -99,7 +99,8 @@ def test_a_model_that_keeps_state_keeps_one(server: Server) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(results) == len(results) == 40  # adding and reading are two ops: two calls may read the same count
+    # Adding and reading are two ops, so two calls may read the same count; the last one reads all.
+    assert max(results) == len(results) == 40
 
 
 def test_output_filter(server: Server) -> None:
