@@ -9,7 +9,7 @@ import typer
 
 from client.errors import ClientError
 from sightline import interrupts
-from sightline.commands import bench, mesh, model, relay, stream
+from sightline.commands import bench, mesh, model, relay, rollout, stream
 
 # The extra that brings a package which a command may miss.
 EXTRAS = {
@@ -53,6 +53,7 @@ for command in (model.export, model.verify, relay.relay, stream.detect, stream.u
     app.command()(command)
 app.add_typer(mesh.app, name="mesh")
 app.add_typer(bench.app, name="bench")
+app.add_typer(rollout.app, name="rollout")
 
 
 def main() -> None:

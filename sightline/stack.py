@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.security import Security
@@ -44,12 +45,14 @@ def start_server(children: Children, name: str, model: ServedModel, port: int, r
     ])  # fmt: skip
 
 
-def start_relay(children: Children, target: str, ports: Ports, name: str = "relay") -> str:
+def start_relay(
+    children: Children, target: str, ports: Ports, name: str = "relay", options: Sequence[str] = ()
+) -> str:
     """Start the relay towards `target`, wait until it serves, and return its address."""
     address = f"{LOOPBACK}:{ports.relay_port}"
     children.start(name, [
         sys.executable, "-m", "sightline", "relay", "--listen", address, "--target", target,
-        "--http-port", str(ports.http_port),
+        "--http-port", str(ports.http_port), *options,
     ])  # fmt: skip
     wait_serving(address, READY_TIMEOUT_S, children.check)
     return address
@@ -70,9 +73,12 @@ def meshed_stack(
     ports: Ports,
     components: Sequence[str],
     say: Callable[[str], None],
+    rollout: Path | None = None,
+    relay_options: Sequence[str] = (),
 ) -> Iterator[Entrance]:
     """A model server for each version ("v1", "v2") and the relay, joined by istio/base and `components`.
 
+    `rollout`: the folder by which `sightline rollout` moves the weights.
     Raises mesh.resources.MeshError for the configuration.
     """
     from mesh.render.topology import Address
@@ -85,7 +91,9 @@ def meshed_stack(
         servers[version] = [Address(LOOPBACK, port)]
     for (address,) in servers.values():
         wait_serving(str(address), READY_TIMEOUT_S, children.check)
-    with join(children, servers, ports, components, say) as entrance:
+    with join(
+        children, servers, ports, components, say, rollout=rollout, relay_options=relay_options
+    ) as entrance:
         yield entrance
 
 
@@ -97,14 +105,21 @@ def join(
     components: Sequence[str],
     say: Callable[[str], None],
     relay_name: str = "relay",
+    rollout: Path | None = None,
+    relay_options: Sequence[str] = (),
 ) -> Iterator[Entrance]:
     """The mesh and a relay in front of model servers that run already; see `meshed_stack`."""
     from mesh.render.topology import Address
     from mesh.run import Mesh, MeshConfig
+    from mesh.run.rollout import RolloutFolder, RunningMesh, with_rollout
     from mesh.stack import component_folder, istio_folder, stack_topology
 
     istio = istio_folder()
     outbound = Address(LOOPBACK, free_port())
+    folders = tuple(component_folder(name, istio) for name in components)
+    if rollout is not None:
+        RolloutFolder(rollout).prepare()
+        folders = with_rollout(folders, rollout)
     config = MeshConfig(
         (istio / "base",),
         stack_topology(
@@ -113,13 +128,17 @@ def join(
             outbound=outbound,
             gateway=Address(LOOPBACK, ports.gateway_port or free_port()),
         ),
-        tuple(component_folder(name, istio) for name in components),
+        folders,
         mesh_config=istio / "install" / "istiod-values.yaml",
         logs=children.log_folder,
         log=say,
     )
     with Mesh(config) as mesh:
-        start_relay(children, str(outbound), ports, relay_name)
+        start_relay(children, str(outbound), ports, relay_name, relay_options)
+        if rollout is not None:
+            assert mesh.envoy is not None
+            http = f"http://{LOOPBACK}:{ports.http_port}"
+            RolloutFolder(rollout).announce(RunningMesh(str(mesh.envoy.admin_socket), http))
         gateway = mesh.topology.gateway
         assert gateway is not None
         (listen,) = gateway.listen.values()

@@ -31,7 +31,7 @@ class UpConfig:
 
     `mesh`: join the parts by istio/ in a real Envoy, with v1 in fp32 and v2 in bf16; else one model server in
     `precision`. `components`: of istio/components, on top of its base. `models`: folder of exported models.
-    `runs`: folder of logs.
+    `runs`: folder of logs, and of what a rollout edits. `shadow_percent`, `shadow_pairs`: the relay's options.
     """
 
     detect: DetectConfig
@@ -43,12 +43,16 @@ class UpConfig:
     ports: Ports = field(default_factory=Ports)
     models: Path = Path("runs/models")
     runs: Path = Path("runs/up")
+    shadow_percent: float = 0.0
+    shadow_pairs: int = 0
 
     def __post_init__(self) -> None:
         if self.mesh and self.precision != "auto":
             raise ValueError(
                 "--precision goes with --no-mesh: in the mesh v1 is fp32, and v2 bf16 where the CPU has it"
             )
+        if self.shadow_percent and not self.mesh:
+            raise ValueError("--shadow-percent goes with the mesh: leave --no-mesh out")
         if self.components and not self.mesh:
             raise ValueError("--component goes with the mesh: leave --no-mesh out")
 
@@ -114,7 +118,10 @@ def _stack(
     config: UpConfig, models: dict[str, ServedModel], children: Children, say: Callable[[str], None]
 ) -> AbstractContextManager[Entrance]:
     if config.mesh:
-        return meshed_stack(children, models, config.ports, config.components, say)
+        options = ["--shadow-percent", str(config.shadow_percent), "--shadow-pairs", str(config.shadow_pairs)]
+        return meshed_stack(
+            children, models, config.ports, config.components, say, config.runs / "rollout", options
+        )
     return plain_stack(children, models["model"], config.ports)
 
 

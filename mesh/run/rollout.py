@@ -79,6 +79,13 @@ class RolloutFolder:
         )
 
 
+def with_rollout(components: tuple[Path, ...], folder: Path) -> tuple[Path, ...]:
+    """The components with the folder where it belongs: on top of other weights, and below the faults, which may copy
+    the split that they find."""
+    first = next((i for i, one in enumerate(components) if one.parent.name == "faults"), len(components))
+    return (*components[:first], folder, *components[first:])
+
+
 def served_weight(admin: Admin) -> int | None:
     """v2's share, in percent, of the route that Envoy uses now; None where there is no such route.
 

@@ -11,7 +11,14 @@ from rich.console import Console
 from client.detect_config import DetectConfig
 from client.security import Security
 from model import contract
-from sightline.commands.options import DEFAULT_IMGSZ, ImgszOption, PrecisionOption, imgsz_hw
+from sightline.commands.options import (
+    DEFAULT_IMGSZ,
+    ImgszOption,
+    PrecisionOption,
+    ShadowPairsOption,
+    ShadowPercentOption,
+    imgsz_hw,
+)
 
 SOURCE_HELP = "0 (webcam), a video, an RTSP or HTTP URL, a folder, a glob, an image, or synthetic."
 
@@ -135,6 +142,8 @@ def up(
     ] = 8601,
     gateway_port: Annotated[int, typer.Option(help="The gateway's port for cameras, in the mesh.")] = 8443,
     models: Annotated[Path, typer.Option(help="Folder of exported models.")] = Path("runs/models"),
+    shadow_percent: ShadowPercentOption = 0.0,
+    shadow_pairs: ShadowPairsOption = 0,
 ) -> None:
     """Run the whole stack on this machine and stream cameras through it until Ctrl-C."""
     from sightline.ports import Ports
@@ -161,6 +170,8 @@ def up(
         components=tuple(component or ()),
         ports=Ports(port, rest_api_port, relay_port, http_port, gateway_port if mesh else None),
         models=models,
+        shadow_percent=shadow_percent,
+        shadow_pairs=shadow_pairs,
     )
     raise typer.Exit(run(config, Console(stderr=jsonl == "-")))
 

@@ -1,0 +1,86 @@
+"""Whether a step passes, waits or fails, from the counts of its polls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from client.relay.shadow_evidence import FAIL, PASS, WAIT
+from client.relay.shadow_gate import Check, judge, verdict_of
+from client.relay.shadow_statistics import share_interval
+from sightline.rollout.gates import Gates
+from sightline.rollout.source import Reading
+
+IN_TIME = 0.99  # what p99 means
+
+
+@dataclass(slots=True)
+class Window:
+    """What came in since a step began, poll by poll; what a poll brings counts as one cluster of the sample."""
+
+    last: Reading
+    _ok: list[int] = field(default_factory=list)
+    _requests: list[int] = field(default_factory=list)
+    _in_time: list[int] = field(default_factory=list)
+    _answers: list[int] = field(default_factory=list)
+
+    def add(self, reading: Reading) -> None:
+        """The next poll."""
+        ok, failed = reading.ok - self.last.ok, reading.failed - self.last.failed
+        if ok + failed:
+            self._ok.append(ok)
+            self._requests.append(ok + failed)
+        if reading.answers > self.last.answers:
+            # An answer that was counted between two of the poll's questions may miss in one of them.
+            self._in_time.append(max(0, reading.in_time - self.last.in_time))
+            self._answers.append(max(self._in_time[-1], reading.answers - self.last.answers))
+        self.last = reading
+
+    def checks(self, gates: Gates, weight: int) -> list[Check]:
+        """Every gate that can be judged at this weight."""
+        found = []
+        if gates.success_ratio is not None:
+            found.append(
+                _counted(
+                    "success_ratio", self._ok, self._requests, gates.success_ratio, gates, "Predicts succeed"
+                )
+            )
+        if gates.age_p99_s is not None and weight > 0:  # a shadow has no age: nobody waits for it
+            what = f"answers come within {gates.age_p99_s:g} s"
+            found.append(_counted("age_p99", self._in_time, self._answers, IN_TIME, gates, what))
+        if (
+            gates.agreement is not None and weight < 100
+        ):  # else no frame is left that the stable version answers
+            found += agreement_checks(self.last.agreement or {})
+        return found
+
+
+def _counted(name: str, hits: list[int], of: list[int], least: float, gates: Gates, what: str) -> Check:
+    total = sum(of)
+    if total < gates.min_requests:
+        text = f"{name}: {total} of {gates.min_requests} Predicts seen"
+        return Check(name, WAIT, text, limit=least)
+    interval = share_interval(np.array(hits, float), np.array(of, float), gates.confidence)
+    return judge(name, interval, least=least, text=f"{sum(hits)} of {total} {what}")
+
+
+def agreement_checks(report: Mapping[str, Any]) -> list[Check]:
+    """The relay's own verdicts; one that waits where it has none."""
+    if not report.get("enabled"):
+        return [Check("agreement", WAIT, str(report.get("reason", "the relay has not said anything yet")))]
+    found = [Check(**check) for check in report["checks"]]
+    if all(check.value is None or check.name == "frames" for check in found):
+        return [Check("agreement", WAIT, str(report["reason"]))]
+    return found
+
+
+def undecided(checks: list[Check]) -> bool:
+    """Whether what waits has been seen, often enough, and is neither good nor bad."""
+    waiting = [check for check in checks if check.verdict == WAIT]
+    return bool(waiting) and all(check.value is not None for check in waiting)
+
+
+__all__ = ["FAIL", "PASS", "WAIT", "Window", "agreement_checks", "undecided", "verdict_of"]

@@ -1,0 +1,250 @@
+"""What a rollout leaves for people and for programs: report.html and report.json."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mesh.run.rollout import replace
+from sightline.rollout.config import RolloutConfig
+from sightline.rollout.state import Phase, State, read_history
+
+COLOURS = {"pass": "#18a058", "wait": "#c47f00", "fail": "#d6323c"}
+STABLE, CANDIDATE, QUIET = "#0f8f86", "#e07a1f", "#5d6775"
+STYLE = """
+body { max-width: 900px; margin: 32px auto; padding: 0 16px; color: #14181f; background: #fff;
+  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; }
+h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 16px; margin: 28px 0 8px; }
+p { margin: 6px 0; } .quiet { color: #5d6775; font-size: 13px; }
+.verdict { padding: 10px 14px; border-left: 5px solid; background: #f3f4f6; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13.5px; }
+th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid #dfe3e8; vertical-align: top; }
+th { font-weight: 600; color: #5d6775; } svg { width: 100%; height: auto; }
+.pass { color: #12804a; } .wait { color: #9a6400; } .fail { color: #c22630; font-weight: 600; }
+"""
+
+
+def write_report(state: State, config: RolloutConfig) -> Path:
+    """Write both files into the rollout's folder; returns the HTML's path."""
+    folder = Path(state.report)
+    history = read_history(folder)
+    last = history[-1] if history else {}
+    found = {
+        "phase": state.phase,
+        "reason": state.reason,
+        "to": config.to,
+        "steps": list(config.steps),
+        "hold_s": config.hold_s,
+        "gates": dict(config.gates.texts),
+        "started_unix_s": state.started_unix_s,
+        "took_s": last.get("at_s", 0.0),
+        "frames": _since(history, "frames"),
+        "delivered": _since(history, "delivered"),
+        "passed": [_told(entry) for entry in _step_ends(history)],
+        "last_checks": last.get("checks", []),
+        "agreement": last.get("agreement") or _newest_agreement(history),
+    }
+    replace(folder / "report.json", json.dumps(found, indent=1) + "\n")
+    path = folder / "report.html"
+    replace(path, _page(state, config, history, found))
+    return path
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """What the report says of a step's last poll."""
+    return {key: entry[key] for key in ("weight", "held_s", "verdict", "checks")}
+
+
+def _step_ends(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last poll of each step."""
+    ends: dict[int, dict[str, Any]] = {entry["step"]: entry for entry in history}
+    return [ends[step] for step in sorted(ends)]
+
+
+def _newest_agreement(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((e["agreement"] for e in reversed(history) if (e.get("agreement") or {}).get("frames")), None)
+
+
+def _since(history: Sequence[dict[str, Any]], key: str) -> dict[str, int]:
+    """How much the counts grew in the rollout; parts that were started again count from there."""
+    total: dict[str, int] = {}
+    for before, after in pairwise(history):
+        for name, value in after[key].items():
+            total[name] = total.get(name, 0) + max(0, value - before[key].get(name, 0))
+    return total
+
+
+# --- the page ------------------------------------------------------------------------------------------------
+def _page(
+    state: State, config: RolloutConfig, history: Sequence[dict[str, Any]], found: dict[str, Any]
+) -> str:
+    title = f"Rollout to {config.to}: {state.phase}"
+    colour = COLOURS["pass" if state.phase is Phase.PROMOTED else "fail" if state.phase.over else "wait"]
+    frames, delivered = found["frames"], found["delivered"]
+    cameras = ", ".join(f"{n} {name}" for name, n in sorted(frames.items())) or "no frames"
+    shares = ", ".join(f"{n} by {name}" for name, n in sorted(delivered.items())) or "none"
+    steps = " → ".join(f"{step} %" for step in config.steps)
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        f'<p class="quiet">steps {steps}, each held {config.hold_s:g} s or longer; {found["took_s"]:.0f} s in all</p>',
+        f'<p class="verdict" style="border-color:{colour}">{_text(state.reason)}</p>',
+        f"<p>The cameras' frames meanwhile: {_text(cameras)}; delivered {_text(shares)}.</p>",
+        "<h2>Weight and share</h2>",
+        _plot(history, _draw_share),
+        "<h2>Gates</h2>",
+        '<p class="quiet">The estimate, its interval, and the limit (dashed), poll by poll.</p>',
+        *(_gate_plot(history, name) for name in _gate_names(history)),
+        "<h2>Each step's last judgement</h2>",
+        _checks_table(_step_ends(history)),
+        "<h2>What the candidate sees otherwise</h2>",
+        _differences(found["agreement"]),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _gate_names(history: Sequence[dict[str, Any]]) -> list[str]:
+    """In the order of their first appearance, those that ever had a value and a limit."""
+    names: dict[str, None] = {}
+    for entry in history:
+        names |= {c["name"]: None for c in entry["checks"] if c["low"] is not None}
+    return list(names)
+
+
+def _checks_table(ends: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        f'<tr><td>{entry["weight"]} %</td><td class="{check["verdict"]}">{check["verdict"]}</td>'
+        f"<td>{_text(check['text'])}</td></tr>"
+        for entry in ends
+        for check in entry["checks"]
+    ]
+    return (
+        "<table><tr><th>weight</th><th></th><th>gate</th></tr>" + "".join(rows) + "</table>"
+        if rows
+        else "<p>None: no numbers ever came.</p>"
+    )
+
+
+def _differences(report: dict[str, Any] | None) -> str:
+    """Class by class: same, flipped, missed, extra."""
+    if not report or not report.get("frames"):
+        return "<p>Nothing was compared.</p>"
+    labels: dict[str, dict[str, int]] = {}
+
+    def count(label: str, kind: str, n: int) -> None:
+        of_label = labels.setdefault(label, {"same": 0, "flip": 0, "missed": 0, "extra": 0})
+        of_label[kind] += n
+
+    for label, n in report["same"].items():
+        count(label, "same", n)
+    for stable, _, n in report["flips"]:
+        count(stable, "flip", n)
+    for kind in ("missed", "extra"):
+        for label, _, n in report[kind]:
+            count(label, kind, n)
+    rows = "".join(
+        f"<tr><td>{_text(label)}</td>" + "".join(f"<td>{n}</td>" for n in of_label.values()) + "</tr>"
+        for label, of_label in sorted(labels.items(), key=lambda item: -sum(item[1].values()))
+    )
+    flips = ", ".join(f"{a} → {b} {n}" for a, b, n in report["flips"][:8])
+    numbers = (
+        f"{report['frames']} frames of the last step that could be compared: agreement {report['agreement']:.3f}, "
+        f"mean IoU {_number(report['mean_iou'])}, score drift {_number(report['score_drift'])}, "
+        f"latency ratio {_number(report['latency_ratio'])}."
+    )
+    return (
+        f"<p>{numbers}</p>"
+        "<table><tr><th>class</th><th>same</th><th>another class</th><th>missed</th><th>extra</th></tr>"
+        f"{rows}</table>" + (f"<p>Flips: {_text(flips)}</p>" if flips else "")
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+# --- plots ---------------------------------------------------------------------------------------------------
+def _plot(history: Sequence[dict[str, Any]], draw: Any, height: float = 2.1) -> str:
+    """An SVG element; the same history gives the same text."""
+    with matplotlib.rc_context({"svg.hashsalt": "sightline", "font.size": 8.5, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, height), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e8ebef", linewidth=0.8)
+        axes.set_xlabel("s", color=QUIET)
+        draw(axes, history)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _draw_share(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
+    """The weight as a step, and the share of delivered frames between polls that are some seconds apart."""
+    times = [entry["at_s"] for entry in history]
+    axes.step(times, [entry["weight"] for entry in history], where="post", color=QUIET, label="weight")
+    by_version = sorted({name for entry in history for name in entry["delivered"]})
+    if len(by_version) > 1:
+        at_s, share = _shares(history, by_version[-1])
+        axes.plot(at_s, share, color=CANDIDATE, linewidth=1.4, label=f"share of {by_version[-1]}")
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel("%", color=QUIET)
+    axes.legend(loc="upper left", frameon=False)
+
+
+def _shares(
+    history: Sequence[dict[str, Any]], version: str, apart_s: float = 3.0
+) -> tuple[list[float], list[float]]:
+    """In percent, of the frames delivered within `apart_s`."""
+    at_s: list[float] = []
+    share: list[float] = []
+    first = 0
+    for entry in history:
+        while entry["at_s"] - history[first]["at_s"] > apart_s:
+            first += 1
+        before = history[first]["delivered"]
+        grown = {name: n - before.get(name, 0) for name, n in entry["delivered"].items()}
+        total = sum(grown.values())
+        if total > 0 and min(grown.values()) >= 0:
+            at_s.append(entry["at_s"])
+            share.append(100 * grown.get(version, 0) / total)
+    return at_s, share
+
+
+def _gate_plot(history: Sequence[dict[str, Any]], name: str) -> str:
+    def draw(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
+        points = [
+            (entry["at_s"], check) for entry in entries for check in entry["checks"] if check["name"] == name
+        ]
+        known = [(at_s, check) for at_s, check in points if check["low"] is not None]
+        times = [at_s for at_s, _ in known]
+        # A step begins with few frames and wide intervals: a gap there, not a line across.
+        axes.vlines(
+            times, [c["low"] for _, c in known], [c["high"] for _, c in known], color="#cfd5dc", linewidth=2
+        )
+        colours = [COLOURS[check["verdict"]] for _, check in known]
+        axes.scatter(times, [check["value"] for _, check in known], s=6, c=colours, zorder=3)
+        axes.axhline(known[-1][1]["limit"], color=STABLE, linestyle="--", linewidth=1)
+        axes.set_ylabel(name, color=QUIET)
+        axes.set_xlim(0, max(1.0, history[-1]["at_s"]))
+
+    return _plot(history, draw, height=1.5)
