@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 
 import grpc
 
@@ -45,16 +46,26 @@ def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET) -> 
     return data
 
 
-async def serve(port: int, delay_s: float) -> None:
-    """Serve on loopback until cancelled; prints the port. `delay_s`: how long each answer takes (not CPU time)."""
+async def serve(port: int, delay_s: float, workers: int = 0) -> None:
+    """Serve on loopback until cancelled; prints the port. `delay_s`: how long each answer takes (not CPU time).
+
+    `workers`: so many are at work at once, the others wait their turn, and as in TF Serving all of them are done
+    however long ago their caller gave up; 0: no limit.
+    """
     answer = null_response()
     status = tfs.GetModelStatusResponse()
     status.model_version_status.add(version=1, state=tfs.ModelVersionStatus.AVAILABLE)
     available = status.SerializeToString()
 
+    free = asyncio.Semaphore(workers) if workers else contextlib.nullcontext()
+
+    async def work() -> None:
+        async with free:
+            await asyncio.sleep(delay_s)
+
     async def predict(_request: bytes, _context: object) -> bytes:
         if delay_s:
-            await asyncio.sleep(delay_s)
+            await asyncio.shield(work())
         return answer
 
     async def model_status(_request: bytes, _context: object) -> bytes:
@@ -74,5 +85,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=float, default=0)
+    parser.add_argument("--workers", type=int, default=0)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.delay_ms / 1e3))
+    asyncio.run(serve(arguments.port, arguments.delay_ms / 1e3, arguments.workers))

@@ -27,23 +27,32 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 class RelayTransport:
     """Streams to the relay at `target` (host:port).
 
-    `version`: sent as metadata of that name; the mesh routes by it (for example "v2" to the canary).
+    `version`: sent as metadata of that name; the mesh routes by it (for example "v2" to the canary). `priority`: 1 to
+    10, the camera's share beside the others' when not every frame can be inferred.
     `security`: TLS and the token of `camera_id`; each new stream asks for the token anew.
     """
 
     remainder_stage = "network"  # there and back
 
     def __init__(
-        self, target: str, *, version: str = "", security: Security | None = None, camera_id: str = ""
+        self,
+        target: str,
+        *,
+        version: str = "",
+        priority: int = 1,
+        security: Security | None = None,
+        camera_id: str = "",
     ) -> None:
         self.target = target
-        self._version = (("version", version),) if version else ()
+        self._metadata: tuple[tuple[str, str], ...] = (("version", version),) if version else ()
+        if priority != 1:
+            self._metadata += (("sightline-priority", str(priority)),)
         self._security = security or Security()
         self._camera_id = camera_id
 
     def open(self, listener: Listener) -> RelayConnection:
         """Start one stream."""
-        metadata = self._version + self._security.metadata(self._camera_id)
+        metadata = self._metadata + self._security.metadata(self._camera_id)
         channel = self._security.channel(self.target, CHANNEL_OPTIONS)
         return RelayConnection(self.target, channel, metadata, listener)
 

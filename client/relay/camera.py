@@ -22,7 +22,8 @@ class Camera:
     """The state of one stream. Runs on one event loop; nothing in it is called from another thread.
 
     `metadata`: what goes with each of its Predicts. `subject`: the only camera id that its token allows, if it
-    came with one. `board`: where people see it; None: nowhere.
+    came with one. `priority`: its share of the model server, beside the others'. `board`: where people see it; None:
+    nowhere.
     """
 
     def __init__(
@@ -32,24 +33,25 @@ class Camera:
         metrics: RelayMetrics,
         metadata: tuple[tuple[str, str], ...],
         subject: str = "",
+        priority: int = 1,
         board: Board | None = None,
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
         self._subject = subject
+        self.priority = priority
         self.camera_id = ""
         self.view: CameraView | None = None
         self._board = board
         self.mailbox: Slot | None = None
         self.in_flight = 0
-        self.predicts: set[asyncio.Task[None]] = set()
         self.queued = False  # the scheduler's: it has this camera in its queue
+        self.finish_tag = 0.0  # the scheduler's: until when, in virtual time, it has had its share
         self.draining = False
         self._slots: deque[Slot] = deque()  # frames whose results are not sent, in the order of arrival
         self._ended = False  # no more frames will come
         self._settled = asyncio.Event()  # the writer has something to look at
         self._room = asyncio.Event()  # the reader may have room
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     # --- frames in ---------------------------------------------------------------------------------------
@@ -80,7 +82,10 @@ class Camera:
         else:
             if self.mailbox is not None:
                 self.mailbox.drop("mailbox")
-            self._put(slot)
+            if slot.expires_s:
+                slot.timer = self._loop.call_at(slot.expires_s, self._expire, slot)
+            self.mailbox = slot
+            self._scheduler.offer(self)
 
     def _problem(self, frame: pb.Frame) -> str:
         """What is wrong with a frame, or nothing."""
@@ -97,23 +102,15 @@ class Camera:
             return f"image: {len(frame.image)} bytes; the relay takes up to {limit} (--max-image-bytes)"
         return ""
 
-    def _put(self, slot: Slot) -> None:
-        self.mailbox = slot
-        self._scheduler.offer(self)
-        if self.mailbox is slot and slot.expires_s:  # it has to wait: it may expire while it does
-            self._stop_timer()
-            self._timer = self._loop.call_at(slot.expires_s, self._expire, slot)
-
     def _expire(self, slot: Slot) -> None:
+        """Its time is up, in the mailbox or at the model server; there it may go on, but its camera does not wait."""
         if self.mailbox is slot:
             self.take()
-            slot.drop("expired")
-            self._settled.set()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        slot.drop("expired")
+        self._settled.set()
+        if slot.occupies:
+            self.vacate(slot)
+            self._scheduler.offer(self)
 
     async def room(self) -> None:
         """Wait until another frame may be read: a slow reader of results, or a frame that waits, holds the rest."""
@@ -138,9 +135,19 @@ class Camera:
         """The frame from the mailbox."""
         slot, self.mailbox = self.mailbox, None
         assert slot is not None
-        self._stop_timer()
         self._room.set()
         return slot
+
+    def occupy(self, slot: Slot) -> None:
+        """A frame goes to the model server."""
+        slot.occupies = True
+        self.in_flight += 1
+
+    def vacate(self, slot: Slot) -> None:
+        """A frame was answered or has expired: the next one may go."""
+        if slot.occupies:
+            slot.occupies = False
+            self.in_flight -= 1
 
     def delivered(self, image: bytes, slot: Slot) -> None:
         """A frame was answered: for those who look."""
@@ -181,14 +188,17 @@ class Camera:
         self._room.set()
 
     def gone(self, *, broke: bool) -> None:
-        """The stream is over, in whatever way: stop its Predicts and account for frames without a result."""
+        """The stream is over, in whatever way: account for frames without a result.
+
+        Its Predicts keep their places: the server goes on with them, and must not be given others on top.
+        """
         self.draining = True
         if self.mailbox is not None:
             self.take()
-        for task in self.predicts:
-            task.cancel()
         if self.view is not None:
             self.view.left(self._loop.time(), len(self._slots), broke=broke)
         self._metrics.lost(len(self._slots))
         self._metrics.pending.dec(len(self._slots))
+        for slot in self._slots:
+            slot.drop("disconnected")
         self._slots.clear()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from client.channel import split_address
 from model.contract import MODEL_NAME, SIGNATURE
 
+MAX_SHADOW_PAIRS = 32
+
 
 @dataclass(frozen=True)
 class RelayConfig:
@@ -18,11 +20,13 @@ class RelayConfig:
     None: no HTTP. `page`: offer the live page and /v1/detect there; None: if `listen` is a loopback address, for
     who sees the page sees the cameras. `http_names`: host names besides localhost under which a browser may ask
     for it (an IP address always may).
-    `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras;
-    more than the server infers at once only lets frames grow old in its queue.
+    `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras, at
+    most; how many are useful is found out (client/relay/limit.py).
     `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer.
     `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused.
     `max_unsent`: results of one stream that the camera has not taken; then the relay stops reading from it.
+    `shadow_percent`: share of the frames that the candidate `shadow_version` is asked about too, to compare
+    (client/relay/shadow.py); `shadow_pairs`: how many of the worst disagreements are kept as pictures.
     `health_interval_s`: pause between questions to the model server whether it is available.
     `grace_s`: how long a shutdown waits for Predicts in flight.
     """
@@ -35,11 +39,14 @@ class RelayConfig:
     model_name: str = MODEL_NAME
     signature_name: str = SIGNATURE
     in_flight_per_camera: int = 2
-    in_flight: int = 8
+    in_flight: int = 64  # some batches of a GPU; below the mesh's circuit breaker (http2MaxRequests)
     predict_timeout_s: float = 10.0
     max_image_bytes: int = 8 * 1024 * 1024
     max_streams: int = 1024
     max_unsent: int = 256
+    shadow_percent: float = 0.0
+    shadow_version: str = "v2"
+    shadow_pairs: int = 0
     health_interval_s: float = 1.0
     grace_s: float = 10.0
 
@@ -55,6 +62,10 @@ class RelayConfig:
                 raise ValueError(
                     f"--{name.replace('_', '-')}: expected more than 0, got {getattr(self, name)}"
                 )
+        if not 0 <= self.shadow_percent <= 100:
+            raise ValueError(f"--shadow-percent: expected 0 to 100, got {self.shadow_percent:g}")
+        if not 0 <= self.shadow_pairs <= MAX_SHADOW_PAIRS:
+            raise ValueError(f"--shadow-pairs: expected 0 to {MAX_SHADOW_PAIRS}, got {self.shadow_pairs}")
         if self.http_port is not None and not 0 <= self.http_port <= 65535:
             raise ValueError(f"--http-port: expected 0 to 65535, got {self.http_port}")
 

@@ -71,7 +71,9 @@ class Relay:
         if config.http_port is not None:
             from client.relay.http import HttpSide  # a relay without HTTP starts 0.2 s sooner
 
-            self._http = HttpSide(config, self._service.scheduler, self.metrics, self._board)
+            self._http = HttpSide(
+                config, self._service.scheduler, self.metrics, self._board, self._service.predictor.shadow
+            )
             self.http_port = await self._http.start(host, config.http_port)
         self._watch = asyncio.ensure_future(
             watch_model(
@@ -92,7 +94,7 @@ class Relay:
         if self._http is not None:
             await self._http.drain()
         await self._server.stop(self.config.grace_s)
-        await self._service.predictor.close()
+        await self._service.close()
         if self._http is not None:
             await self._http.close()
 

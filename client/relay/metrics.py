@@ -46,11 +46,26 @@ class RelayMetrics:
             buckets=_AGES_S,
             registry=self.registry,
         )
+        self._answer_age = Histogram(
+            "sightline_relay_answer_age_seconds",
+            "Age of live frames when their answer came from a model version, also of those that had expired meanwhile.",
+            ("model_version",),
+            buckets=_AGES_S,
+            registry=self.registry,
+        )
         self._queue, self._predict, self._total = (
             self._stages.labels(s) for s in ("queue", "predict", "total")
         )
         self.pending = self._gauge("pending_frames", "Frames without a result yet.")
         self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
+        self.in_flight_limit = self._gauge("in_flight_limit", "Predicts that are useful at once, as found.")
+        self.late = Counter(
+            "sightline_relay_late_predicts",
+            "Predicts that ended after their frame had expired, by how: answered, refused, lost (never answered).",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.waiting = self._gauge("waiting_cameras", "Cameras whose frame waits for the model server.")
         self.streams = self._gauge("streams", "Streams that are open.")
         self.model_available = self._gauge("model_available", "1 while the model server says AVAILABLE.")
         self._versions: set[int] = set()
@@ -74,6 +89,10 @@ class RelayMetrics:
             self._frames.labels("dropped", result.dropped.reason).inc()
         self._queue.observe(timings.relay_queue_us / 1e6)
         self._total.observe(timings.relay_total_us / 1e6)
+
+    def answered(self, model_version: int, age_s: float) -> None:
+        """Count an answer to a live frame, in time or not."""
+        self._answer_age.labels(self._version_label(model_version)).observe(age_s)
 
     def lost(self, count: int) -> None:
         """Count frames whose camera went away before it could be told their results."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import grpc
@@ -12,6 +13,9 @@ from client.channel import CHANNEL_OPTIONS
 from client.predict import GET_MODEL_STATUS, PREDICT, parse_response, request_bytes
 from client.relay.camera import Camera
 from client.relay.config import RelayConfig
+from client.relay.limit import InFlightLimit
+from client.relay.metrics import RelayMetrics
+from client.relay.scheduler import Outcome
 from client.relay.slot import Slot
 from client.wire import relay_pb2 as pb
 from client.wire import tfserving_pb2 as tfs
@@ -21,9 +25,20 @@ from client.wire import tfserving_pb2 as tfs
 # detection would eject a server for being slower than a camera would like.
 DEADLINE_BEHIND_S = 0.1
 
+# When a frame expires at the server its camera is told so at once, but its Predict is waited for a little longer: TF
+# Serving goes on with it, and who gives up and sends the next one piles them up there. Four times what Predicts take,
+# at least so long.
+PATIENCE_S = 0.1
+
+# No place at the server, or at a proxy's circuit breaker.
+_REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
 # RESOURCE_EXHAUSTED from gRPC's own server (TF Serving's --grpc_max_threads), when other clients keep it busy.
 BUSY = "Server Threadpool Exhausted"
 BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S = 0.01, 0.16
+
+if TYPE_CHECKING:
+    from client.relay.shadow import Shadow  # needs the extra `rollout`
 
 log = logging.getLogger("sightline.relay")
 
@@ -31,8 +46,10 @@ log = logging.getLogger("sightline.relay")
 class Predictor:
     """One channel to the model server; gRPC connects it again when the server comes back."""
 
-    def __init__(self, config: RelayConfig) -> None:
-        self._config = config
+    def __init__(self, config: RelayConfig, limit: InFlightLimit, metrics: RelayMetrics) -> None:
+        self._config, self._limit, self._metrics = config, limit, metrics
+        self.shadow: Shadow | None = None  # asks another version about some of the frames
+        self._patience_s = PATIENCE_S
         self._channel = grpc.aio.insecure_channel(config.target, CHANNEL_OPTIONS)
         self._predict = self._channel.unary_unary(PREDICT)
         self._status = self._channel.unary_unary(
@@ -43,37 +60,49 @@ class Predictor:
         self._problem = "it has not answered yet"  # why the model is not available
         self._loop = asyncio.get_running_loop()
 
-    async def predict(self, camera: Camera, slot: Slot) -> None:
-        """Settle one frame by a Predict that may take what is left of the frame's max age."""
+    async def predict(self, camera: Camera, slot: Slot) -> Outcome:
+        """Settle one frame by a Predict, unless it expires first; returns when the server is done with it."""
         slot.sent_s = now_s = self._loop.time()
-        if slot.expired(now_s):
-            return slot.drop("expired")
-        config = self._config
-        left_s = slot.expires_s - now_s if slot.expires_s else config.predict_timeout_s
-        timeout_s = min(left_s, config.predict_timeout_s)
-        image = slot.image
+        image, timeout_s = slot.image, self._config.predict_timeout_s
+        if slot.expires_s:
+            timeout_s = min(timeout_s, max(0.0, slot.expires_s - now_s) + self._patience_s)
+        outcome = Outcome.ANSWERED
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._ask(camera, image, timeout_s + DEADLINE_BEHIND_S)
             slot.predict_s = self._loop.time() - slot.sent_s
-            slot.deliver(_detections(answer))
-            camera.delivered(image, slot)
+            found = detections_of(answer)
+            if not slot.wait:
+                self._metrics.answered(found.model_version, slot.aged_s(self._loop.time()))
+            if not slot.settled:
+                slot.deliver(found)
+                camera.delivered(image, slot)
+                if self.shadow is not None:
+                    self.shadow.offer(camera, image, slot)
         except grpc.aio.AioRpcError as error:
             slot.predict_s = self._loop.time() - slot.sent_s
+            if error.code() in _REFUSED:
+                outcome = Outcome.REFUSED
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:
-                return slot.drop("expired")
+                slot.drop("expired")
             slot.fail(error.code(), error.details() or "")
         except TimeoutError:
             slot.predict_s = self._loop.time() - slot.sent_s
-            if slot.expires_s:
-                return slot.drop("expired")
             slot.fail(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout_s:g} s")
+            outcome = Outcome.LOST
         except ValueError as error:
             slot.fail(grpc.StatusCode.INTERNAL, str(error))
         except Exception as error:  # a bug must not leave the frame, and all behind it, without a result
             log.exception("a frame failed at the relay")
             slot.fail(grpc.StatusCode.INTERNAL, f"{type(error).__name__} at the relay")
-        return None
+        self._learn_patience(outcome)
+        return outcome
+
+    def _learn_patience(self, outcome: Outcome) -> None:
+        """As TCP waits for an acknowledgement: a few times what it usually takes, and doubled when none came."""
+        most_s = self._config.predict_timeout_s
+        usual_s = 2 * self._patience_s if outcome is Outcome.LOST else 4 * self._limit.typical_s
+        self._patience_s = min(most_s, max(PATIENCE_S, usual_s))
 
     async def _ask(self, camera: Camera, image: bytes, timeout_s: float) -> bytes:
         """A Predict's answer; a server that handles no more calls now is asked again, a little later each time."""
@@ -119,7 +148,8 @@ class Predictor:
         await self._channel.close()
 
 
-def _detections(answer: bytes) -> pb.Detections:
+def detections_of(answer: bytes) -> pb.Detections:
+    """A Predict's answer as the cameras get it. Raises ValueError."""
     got = parse_response(answer)
     return pb.Detections(
         model_name=got.model_name,

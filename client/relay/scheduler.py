@@ -1,12 +1,15 @@
-"""Which camera's frame goes to the model server next."""
+"""Which camera's frame goes to the model server next, and when."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
 from collections.abc import Awaitable, Callable
+from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING
 
+from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
 from client.relay.slot import Slot
 
@@ -14,53 +17,104 @@ if TYPE_CHECKING:
     from client.relay.camera import Camera
 
 
-class Scheduler:
-    """A bounded number of Predicts in flight, handed out round robin to the cameras that have a frame waiting.
+class Outcome(Enum):
+    """What became of a Predict."""
 
-    A camera is in the queue at most once however fast it sends, so each gets the same share.
+    ANSWERED = "answered"
+    REFUSED = "refused"  # the server or a proxy had no place for it
+    LOST = "lost"  # no answer came, and none is waited for any more
+
+
+class Scheduler:
+    """As many Predicts in flight as `limit` finds useful, handed out by start-time fair queueing.
+
+    A camera is in the queue at most once however fast it sends, and its frame costs it 1 / priority of virtual time:
+    under overload each gets a share in proportion to its priority. (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996.)
     """
 
     def __init__(
-        self, limit: int, predict: Callable[[Camera, Slot], Awaitable[None]], metrics: RelayMetrics
+        self,
+        limit: InFlightLimit,
+        predict: Callable[[Camera, Slot], Awaitable[Outcome]],
+        metrics: RelayMetrics,
     ) -> None:
-        self._limit, self._predict, self._metrics = limit, predict, metrics
-        self._queue: deque[Camera] = deque()
-        self._in_flight = 0
+        self.limit = limit
+        self.in_flight = 0
+        self._predict, self._late = predict, metrics.late
+        self._queue: list[tuple[float, int, Camera]] = []  # a heap by start tag, then by arrival
+        self._arrivals = count()
+        self._virtual = 0.0  # start tag of the frame that was sent last
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        metrics.in_flight.set_function(lambda: self.in_flight)
+        metrics.in_flight_limit.set_function(lambda: limit.value)
+        metrics.waiting.set_function(lambda: len(self._queue))
 
     def offer(self, camera: Camera) -> None:
         """A camera has a new frame in its mailbox."""
         self._enqueue(camera)
         self._start_all()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a camera's frame waits for a place."""
+        return bool(self._queue)
+
+    async def close(self) -> None:
+        """Give up what is still in flight."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _enqueue(self, camera: Camera) -> None:
         if not camera.queued and camera.startable:
             camera.queued = True
-            self._queue.append(camera)
+            start = max(camera.finish_tag, self._virtual)
+            heapq.heappush(self._queue, (start, next(self._arrivals), camera))
 
     def _start_all(self) -> None:
-        while self._queue and self._in_flight < self._limit:
-            camera = self._queue.popleft()
+        while self._queue and self.in_flight < self.limit.value:
+            start, _, camera = heapq.heappop(self._queue)
             camera.queued = False
-            if camera.startable:  # its frame may have expired meanwhile
-                self._start(camera, camera.take())
+            if not camera.startable:  # its frame has expired meanwhile
+                continue
+            slot = camera.take()
+            now_s = self._loop.time()
+            if slot.expires_s and self.limit.doomed(slot.expires_s - now_s, now_s):
+                slot.drop("expired")
+                camera.wake()
+                continue
+            self._virtual = start
+            camera.finish_tag = start + 1 / camera.priority
+            self._start(camera, slot)
 
     def _start(self, camera: Camera, slot: Slot) -> None:
-        self._in_flight += 1
-        camera.in_flight += 1
-        self._metrics.in_flight.inc()
-        task = asyncio.ensure_future(self._run(camera, slot))
-        camera.predicts.add(task)
-        task.add_done_callback(lambda done: self._finished(camera, done))
+        self.in_flight += 1
+        camera.occupy(slot)
+        task = self._loop.create_task(self._run(camera, slot, self.in_flight))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(camera, slot, done))
 
-    async def _run(self, camera: Camera, slot: Slot) -> None:
-        await self._predict(camera, slot)
+    async def _run(self, camera: Camera, slot: Slot, in_flight: int) -> None:
+        started_s = self._loop.time()
+        place = self.limit.started(in_flight, started_s)
+        outcome = await self._predict(camera, slot)
+        now_s = self._loop.time()
+        if outcome is Outcome.REFUSED:
+            self.limit.refused(now_s)
+        else:
+            answered = outcome is Outcome.ANSWERED
+            full = bool(self._queue) and self.in_flight >= self.limit.value
+            self.limit.ended(place, now_s - started_s, now_s, answered=answered, full=full)
+        if slot.expired(now_s):
+            self._late.labels(outcome.value).inc()
+            self.limit.late(now_s)
 
-    def _finished(self, camera: Camera, task: asyncio.Task[None]) -> None:
+    def _finished(self, camera: Camera, slot: Slot, task: asyncio.Task[None]) -> None:
         """In a done callback, so that a task that was cancelled before it ran gives its place back too."""
-        camera.predicts.discard(task)
-        self._in_flight -= 1
-        camera.in_flight -= 1
-        self._metrics.in_flight.dec()
+        self._tasks.discard(task)
+        self.in_flight -= 1
+        camera.vacate(slot)
         camera.wake()
         self._enqueue(camera)
         self._start_all()

@@ -10,6 +10,7 @@ import grpc
 from client.relay.board import Board
 from client.relay.camera import Camera
 from client.relay.config import RelayConfig
+from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
 from client.relay.predictor import Predictor
 from client.relay.scheduler import Scheduler
@@ -21,6 +22,10 @@ FORWARDED = ("version",)  # metadata of the stream that goes on to the model ser
 # Whose token it is, set by the gateway from the token that it checked (istio/base/ingress). Without a gateway
 # in front nobody sets it, and any camera id is taken.
 SUBJECT = "sightline-token-subject"
+# A camera with priority 3 gets three times the share of one with 1 when not every frame can be inferred. The limit
+# bounds what a camera can take from the others by asking for it; a gateway may set or remove it.
+PRIORITY, MAX_PRIORITY = "sightline-priority", 10
+_PRIORITIES: dict[str | bytes, int] = {str(number): number for number in range(1, MAX_PRIORITY + 1)}
 # A connection that breaks looks like a half-close to the reader; that the call is cancelled is known a little later.
 FAREWELL_S = 0.02
 
@@ -30,9 +35,16 @@ class RelayService:
 
     def __init__(self, config: RelayConfig, metrics: RelayMetrics, board: Board) -> None:
         self._config, self._metrics, self._board = config, metrics, board
-        self.predictor = Predictor(config)
-        self.scheduler = Scheduler(config.in_flight, self.predictor.predict, metrics)
+        limit = InFlightLimit(config.in_flight)
+        self.predictor = Predictor(config, limit, metrics)
+        self.scheduler = Scheduler(limit, self.predictor.predict, metrics)
         self._cameras: set[Camera] = set()
+        if config.shadow_percent:
+            from client.relay.shadow import Shadow  # needs the extra `rollout`
+            from client.relay.shadow_metrics import ShadowMetrics
+
+            shadow_metrics = ShadowMetrics(metrics.registry)
+            self.predictor.shadow = Shadow(config, shadow_metrics, lambda: self.scheduler.waiting)
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -51,8 +63,14 @@ class RelayService:
             )
         metadata = tuple(context.invocation_metadata() or ())
         forwarded = tuple((key, value) for key, value in metadata if key in FORWARDED)
+        try:
+            priority = _priority(metadata)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
-        camera = Camera(self._config, self.scheduler, self._metrics, forwarded, subject, self._board)
+        camera = Camera(
+            self._config, self.scheduler, self._metrics, forwarded, subject, priority, self._board
+        )
         self._cameras.add(camera)
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))
@@ -74,11 +92,26 @@ class RelayService:
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
 
+    async def close(self) -> None:
+        """Give up what is still in flight, and close the channel."""
+        if self.predictor.shadow is not None:
+            await self.predictor.shadow.close()
+        await self.scheduler.close()
+        await self.predictor.close()
+
     def drain(self) -> None:
         """Take no more frames; streams end when what is in flight has been answered."""
         self._draining = True
         for camera in self._cameras:
             camera.drain()
+
+
+def _priority(metadata: tuple[tuple[str, str | bytes], ...]) -> int:
+    """The camera's share, as its stream's metadata asks for it; 1 if it does not."""
+    text = next((value for key, value in metadata if key == PRIORITY), "1")
+    if text not in _PRIORITIES:
+        raise ValueError(f"{PRIORITY}: expected a number from 1 to {MAX_PRIORITY}, got {text[:20]!r}")
+    return _PRIORITIES[text]
 
 
 async def _read_frames(context: grpc.aio.ServicerContext, camera: Camera) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from client.wire import relay_pb2 as pb
@@ -11,6 +13,7 @@ class Slot:
     """A frame's place in its stream's order. It is settled exactly once; then its image is let go.
 
     Times are the event loop's (monotonic) seconds. `expires_s`: when the frame is older than its max age; 0: never.
+    `timer`: what drops it then, wherever it is. `occupies`: it has one of its camera's places in flight.
     """
 
     __slots__ = (
@@ -19,10 +22,12 @@ class Slot:
         "code_name",
         "expires_s",
         "image",
+        "occupies",
         "predict_s",
         "result",
         "sent_s",
         "settled",
+        "timer",
         "wait",
     )
 
@@ -41,6 +46,8 @@ class Slot:
         self.predict_s = 0.0  # how long it took
         self.code_name = ""
         self.settled = False
+        self.occupies = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def expired(self, now_s: float) -> bool:
         """Whether the frame is older than its max age."""
@@ -67,6 +74,9 @@ class Slot:
         if self.settled:
             return False
         self.settled, self.image = True, b""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         return True
 
     def aged_s(self, now_s: float) -> float:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from model import contract
+from sightline.commands.options import ShadowPairsOption, ShadowPercentOption
 
 
 def relay(
@@ -26,8 +27,15 @@ def relay(
     ] = None,
     model_name: str = contract.MODEL_NAME,
     signature_name: str = contract.SIGNATURE,
-    in_flight: Annotated[int, typer.Option(help="Predicts under way at once, over all cameras.")] = 8,
+    in_flight: Annotated[
+        int, typer.Option(help="Predicts under way at once, at most; the relay finds how many are useful.")
+    ] = 64,
     in_flight_per_camera: Annotated[int, typer.Option(help="Predicts under way at once, per camera.")] = 2,
+    shadow_percent: ShadowPercentOption = 0.0,
+    shadow_version: Annotated[
+        str, typer.Option(help="The candidate: what the header `version` of its Predicts says.")
+    ] = "v2",
+    shadow_pairs: ShadowPairsOption = 0,
 ) -> None:
     """Take cameras' streams, ask the model server frame by frame, answer in order."""
     from client.relay import RelayConfig, run
@@ -42,5 +50,8 @@ def relay(
         signature_name=signature_name,
         in_flight=in_flight,
         in_flight_per_camera=in_flight_per_camera,
+        shadow_percent=shadow_percent,
+        shadow_version=shadow_version,
+        shadow_pairs=shadow_pairs,
     )
     raise typer.Exit(run(config))

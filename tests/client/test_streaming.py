@@ -153,7 +153,8 @@ def test_expired_frames_are_dropped(server: FakeModelServer, relay: RelayThread)
     results = run(DetectionStream(source, relay.target, StreamConfig(max_age_s=0.1)))
     assert not any(result.status is Status.DELIVERED for result in results)
     assert "expired" in reasons(results)
-    assert all(timeout is not None and timeout <= 0.21 for timeout in server.timeouts_s)
+    # What is left of 0.1 s, the relay's patience (4 × 0.2 s once it knows the server), and what proxies get.
+    assert all(timeout is not None and timeout <= 1.1 for timeout in server.timeouts_s)
 
 
 def test_corrupt_frames_are_errors_and_the_stream_goes_on(relay: RelayThread) -> None:
