@@ -12,7 +12,7 @@ SERVER ?=
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos lock bench-engine bench-stack chaos conformance fuzz clean
+.PHONY: help run test lint types tests protos lock bench-engine bench-stack bench-peers chaos conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -37,6 +37,9 @@ bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVIN
 
 bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
 	@$(BIN)/sightline bench stack $(ARGS)
+
+bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightline beside what one would use instead (5 minutes, and an environment of its own).
+	@$(BIN)/python -m bench.run --python .venv-peers/bin/python --plot docs/images/peers.svg $(ARGS)
 
 chaos: $(VENV)/test.stamp ## Faults under cameras: ages, recovery, and whether the frames add up (2.5 minutes).
 	@$(BIN)/python -m loadtest.chaos
@@ -65,6 +68,12 @@ $(VENV)/bench.stamp: EXTRAS = export,serving,bench
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sightline[$(EXTRAS)] into $(VENV) (first time: some minutes) ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+.venv-peers/stamp: bench/requirements.txt
+	@echo "installing the peers into .venv-peers (first time: some minutes) ..."
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install -qq --disable-pip-version-check -e . -r bench/requirements.txt
 	@touch $@
 
 $(VENV)/bin/python:

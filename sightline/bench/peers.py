@@ -7,6 +7,7 @@ smallest rectangle that holds a frame is what Ultralytics' predict would use too
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -97,10 +98,12 @@ def openvino_compiler(
     import openvino
 
     core = openvino.Core()
-    settings = {
+    settings: dict[str, Any] = {
         "NUM_STREAMS": str(callers),
         "INFERENCE_NUM_THREADS": str(callers * threads),
         "INFERENCE_PRECISION_HINT": precision,
+        # Fewer threads than cores: another process has the other cores, and would be pinned to the same ones.
+        "ENABLE_CPU_PINNING": callers * threads >= len(os.sched_getaffinity(0)),
     }
     networks: dict[tuple[int, int], Any] = {}
     compiling = threading.Lock()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sightline.ready import wait_serving
 from sightline.stack import READY_TIMEOUT_S, join, start_relay, start_server
 
 CALLERS = 4
+FRAMES = SIZES_WH["16:9 1280x720"]
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,34 @@ class Row:
 
 
 def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
-    """Start a server, a relay, and a second relay in the mesh on free ports; measure all ways in turns, and print."""
-    images = jpegs(SIZES_WH["16:9 1280x720"])
-    with Children(logs) as children, ExitStack() as stack:
-        server = free_port()
-        start_server(children, "server", model, server)
-        wait_serving(f"{LOOPBACK}:{server}", READY_TIMEOUT_S, children.check)
-        relay = start_relay(children, f"{LOOPBACK}:{server}", _free_ports())
-        gateway = _gateway(children, stack, server)
-        ways: dict[str, Factory] = {
-            "in process": Ours(model.base / str(model.version)),
-            "server": Server(f"{LOOPBACK}:{server}"),
-            "relay, server": Relay(relay),
-            "gateway, relay, sidecars, server": gateway,
-        }
-        one, many = (take_turns(ways, callers, images, rounds, frames) for callers in (1, CALLERS))
+    """Start the stack; measure all ways to its engine in turns, and print."""
+    images = jpegs(FRAMES)
+    with ways(model, logs) as to_engine:
+        one, many = (take_turns(to_engine, callers, images, rounds, frames) for callers in (1, CALLERS))
     rows = []
-    for way in ways:
+    for way in to_engine:
         ms = sorted(1e3 * s for turn in one[way] for s in turn.latencies_s)
         rate = statistics.median(turn.frames_per_s for turn in many[way])
         rows.append(Row(way, statistics.median(ms), ms[int(0.99 * (len(ms) - 1))], rate))
     console.print(table(rows, len(images[0])))
     console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
     return rows
+
+
+@contextmanager
+def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
+    """The ways to the engine: in process, and through a server, a relay, and a second relay in the mesh, which run on
+    free ports meanwhile."""
+    with Children(logs) as children, ExitStack() as stack:
+        server = free_port()
+        start_server(children, "server", model, server)
+        wait_serving(f"{LOOPBACK}:{server}", READY_TIMEOUT_S, children.check)
+        yield {
+            "in process": Ours(model.base / str(model.version)),
+            "server": Server(f"{LOOPBACK}:{server}"),
+            "relay, server": Relay(start_relay(children, f"{LOOPBACK}:{server}", _free_ports())),
+            "gateway, relay, sidecars, server": _gateway(children, stack, server),
+        }
 
 
 def mesh_alone(cost: MeshCost) -> str:

@@ -91,13 +91,22 @@ def _work(factory: Factory, callers: int, pipe: Connection) -> None:
     try:
         engines = factory(callers)
         pipe.send(None)
-        while True:
-            images, frames = pipe.recv()
-            pipe.send(_turn(engines, images, frames))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        while (task := _next_task(pipe)) is not None:
+            pipe.send(_turn(engines, *task))
+    except (BrokenPipeError, KeyboardInterrupt):
         return
     except Exception as error:  # told to the parent, whose business it is
-        pipe.send(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):
+            pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _next_task(pipe: Connection) -> tuple[Sequence[bytes], int] | None:
+    """Images and how many frames to detect; None once the parent is gone."""
+    try:
+        images, frames = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return images, frames
 
 
 def _turn(engines: list[Detect], images: Sequence[bytes], frames: int) -> Turn:
