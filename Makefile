@@ -12,7 +12,7 @@ SERVER ?=
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos lock bench-engine bench-stack bench-peers chaos conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack bench-peers chaos conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -53,6 +53,9 @@ fuzz: $(VENV)/test.stamp ## Random requests at the server's parsers, for FUZZ_SE
 protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. client/wire/relay.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. client/wire/tfserving.proto serving/profiler.proto
+
+dashboards: $(VENV)/test.stamp ## Write Grafana's dashboards from their code.
+	$(BIN)/python -m sightline.monitoring.dashboards
 
 lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
 	(echo "# What is installed and tested together; made by \`make lock\`."; \

@@ -1,0 +1,1 @@
+"""Monitoring: the local Prometheus, and Grafana's dashboards."""
