@@ -156,13 +156,13 @@ def _header(shown: Shown) -> dict[str, Any]:
         "frame": str(shown.result.frame_id),  # beyond 2**53 a browser's numbers are not exact
         "bytes": len(shown.image),
         "version": found.model_version,
-        "boxes": [_number(value) for value in found.boxes],
-        "scores": [_number(value) for value in found.scores],
+        "boxes": [number(value) for value in found.boxes],
+        "scores": [number(value) for value in found.scores],
         "class_ids": list(found.class_ids),
         "labels": list(found.labels),
     }
 
 
-def _number(value: float) -> float:
+def number(value: float) -> float:
     """Within 0..1, as boxes and scores are by contract; JSON knows no NaN."""
     return round(min(max(value, 0.0), 1.0), 4) if value == value else 0.0
