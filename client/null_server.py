@@ -18,11 +18,11 @@ from model.contract import DEFAULT_MAX_DET, MODEL_NAME, OUTPUT_BOXES, OUTPUT_CLA
 DETECTIONS = 8  # as many as an ordinary street picture has
 
 
-def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET) -> bytes:
+def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET, version: int = 1) -> bytes:
     """A PredictResponse of the size that a real model's has: `rows` rows of which `detections` are real."""
     response = tfs.PredictResponse()
     response.model_spec.name = MODEL_NAME
-    response.model_spec.version.value = 1
+    response.model_spec.version.value = version
     shapes = {
         OUTPUT_BOXES: [1, rows, 4],
         "detection_scores": [1, rows],
@@ -46,15 +46,15 @@ def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET) -> 
     return data
 
 
-async def serve(port: int, delay_s: float, workers: int = 0) -> None:
+async def serve(port: int, delay_s: float, workers: int = 0, version: int = 1) -> None:
     """Serve on loopback until cancelled; prints the port. `delay_s`: how long each answer takes (not CPU time).
 
     `workers`: so many are at work at once, the others wait their turn, and as in TF Serving all of them are done
-    however long ago their caller gave up; 0: no limit.
+    however long ago their caller gave up; 0: no limit. `version`: the model's, as the answers tell it.
     """
-    answer = null_response()
+    answer = null_response(version=version)
     status = tfs.GetModelStatusResponse()
-    status.model_version_status.add(version=1, state=tfs.ModelVersionStatus.AVAILABLE)
+    status.model_version_status.add(version=version, state=tfs.ModelVersionStatus.AVAILABLE)
     available = status.SerializeToString()
 
     free = asyncio.Semaphore(workers) if workers else contextlib.nullcontext()
@@ -86,5 +86,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--model-version", type=int, default=1)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.delay_ms / 1e3, arguments.workers))
+    asyncio.run(serve(arguments.port, arguments.delay_ms / 1e3, arguments.workers, arguments.model_version))

@@ -14,13 +14,16 @@ class Security:
     """TLS to the gateway, and the camera's token.
 
     `ca`: PEM file of the authority that signed the gateway's certificate; None: no TLS. `token_of`: the JSON Web
-    Token of a camera, by its id; None: no token. A token goes over TLS only.
+    Token of a camera, by its id; None: no token. `cert` and `key`: PEM files of a client certificate, for a gateway
+    that asks for one (istio/components/tls/mutual). A token and a certificate go over TLS only.
 
-    Raises ValueError for a token without TLS.
+    Raises ValueError for a token or a certificate without TLS, and for half a certificate.
     """
 
     ca: Path | None = None
     token_of: Callable[[str], str] | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
     @classmethod
     def of_files(cls, ca: Path | None, token: Path | None) -> Security:
@@ -37,17 +40,28 @@ class Security:
     def __post_init__(self) -> None:
         if self.token_of is not None and self.ca is None:
             raise ValueError("a token goes over TLS only: name the gateway's authority with --ca")
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a client certificate is two files: --cert and --key")
+        if self.cert is not None and self.ca is None:
+            raise ValueError(
+                "a client certificate goes over TLS only: name the gateway's authority with --ca"
+            )
 
     def channel(self, target: str, options: list[tuple[str, int]]) -> grpc.Channel:
-        """A channel to `target` (host:port). Raises ValueError if the PEM file cannot be read."""
+        """A channel to `target` (host:port). Raises ValueError if a PEM file cannot be read."""
         if self.ca is None:
             return grpc.insecure_channel(target, options)
-        try:
-            authority = self.ca.read_bytes()
-        except OSError as error:
-            raise ValueError(f"--ca {self.ca}: {error.strerror}") from error
-        return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority), options)
+        authority, key, chain = _read(self.ca, "ca"), _read(self.key, "key"), _read(self.cert, "cert")
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority, key, chain), options)
 
     def metadata(self, camera_id: str) -> tuple[tuple[str, str], ...]:
         """What goes with a stream of this camera."""
         return (("authorization", f"Bearer {self.token_of(camera_id)}"),) if self.token_of else ()
+
+
+def _read(path: Path | None, option: str) -> bytes | None:
+    """A PEM file's bytes; None for no file."""
+    try:
+        return path.read_bytes() if path else None
+    except OSError as error:
+        raise ValueError(f"--{option} {path}: {error.strerror}") from error

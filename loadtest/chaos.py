@@ -7,32 +7,28 @@ detect nothing. Each scenario runs calm, then with its fault, then calm again; e
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from loadtest.ports import free_address
-from loadtest.stream import PacedCamera, Seen
-from mesh.render.topology import Address
+from client.relayed import RelayTransport
+from client.security import Security
+from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed
+from loadtest.stream import LOST, CameraConfig, PacedCamera, Seen
 from mesh.resources import MeshError
-from mesh.run import Mesh, MeshConfig
-from mesh.stack import component_folder, istio_folder, stack_topology
+from mesh.run import Mesh
+from mesh.stack import component_folder, istio_folder
 
 CAMERAS = ("cam-0", "cam-1")
 FPS = 15.0
 FRAME_BYTES = 60_000
 SERVER_MS = 30.0  # what a Predict takes in the stand-in server
 MAX_AGE_MS = 1000
-READY_S = 20.0
 AFTER_S = 3.0  # calm again after a fault ...
 AFTER_KILL_S = 18.0  # ... and after a kill: ejections of 5 s and 10 s may follow each other
 
@@ -83,53 +79,6 @@ class Outcome:
         return self.sent > 0 and self.lost == 0 and self.sent == self.delivered + self.dropped + self.errored
 
 
-class Servers:
-    """The two stand-in model servers, which can be killed and started again on their ports."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.addresses = {version: free_address() for version in ("v1", "v2")}
-        self._processes: dict[str, subprocess.Popen[str]] = {}
-        for version in self.addresses:
-            self.start(version)
-        for version in self.addresses:
-            stack.callback(self.kill, version)
-
-    def start(self, version: str) -> None:
-        port = str(self.addresses[version].port)
-        command = [sys.executable, "-m", "client.null_server", "--port", port, "--delay-ms", str(SERVER_MS)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()  # it listens
-        self._processes[version] = process
-
-    def kill(self, version: str) -> None:
-        self._processes[version].kill()
-        self._processes[version].communicate()
-
-
-@contextmanager
-def relay(target: Address, listen: Address) -> Iterator[None]:
-    """The relay, as a process."""
-    code = (
-        "import sys; from client.relay.config import RelayConfig; from client.relay.main import run; "
-        f"sys.exit(run(RelayConfig(target={str(target)!r}, listen={str(listen)!r}, http_port=None)))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    try:
-        with grpc.insecure_channel(str(listen)) as channel:
-            request = health_pb2.HealthCheckRequest()
-            check = health_pb2_grpc.HealthStub(channel).Check
-            while (
-                check(request, wait_for_ready=True, timeout=READY_S).status
-                != health_pb2.HealthCheckResponse.SERVING
-            ):
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def run(
     scenarios: Sequence[Scenario] = SCENARIOS,
     calm_s: float = 3.0,
@@ -143,13 +92,9 @@ def run(
     istio = istio_folder()
     outcomes = []
     with ExitStack() as stack:
-        servers = Servers(stack)
-        outbound, listen = free_address(), free_address()
-        where = stack_topology({v: [a] for v, a in servers.addresses.items()}, listen, outbound=outbound)
+        servers = stack.enter_context(StandIns(("v1", "v2"), StandInConfig(SERVER_MS)))
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sightline-chaos-")))
-        config = MeshConfig((istio / "base",), where, state=state, watch=False)
-        mesh = stack.enter_context(Mesh(config))
-        stack.enter_context(relay(outbound, listen))
+        mesh = stack.enter_context(meshed(servers.addresses, state))
         say(HEADER)
         for scenario in scenarios:
             outcomes.append(_scenario(scenario, mesh, servers, istio, calm_s, fault_s))
@@ -158,9 +103,10 @@ def run(
 
 
 def _scenario(
-    scenario: Scenario, mesh: Mesh, servers: Servers, istio: Path, calm_s: float, fault_s: float
+    scenario: Scenario, mesh: Mesh, servers: StandIns, istio: Path, calm_s: float, fault_s: float
 ) -> Outcome:
-    cameras = [PacedCamera(mesh, name, FPS, FRAME_BYTES, MAX_AGE_MS) for name in CAMERAS]
+    seen: list[list[Seen]] = [[] for _ in CAMERAS]
+    cameras = [_camera(mesh, name, frames) for name, frames in zip(CAMERAS, seen, strict=True)]
     for camera in cameras:
         camera.start()
     try:
@@ -177,29 +123,36 @@ def _scenario(
         ended_s = time.monotonic()
         time.sleep(AFTER_KILL_S if scenario.kill else AFTER_S)
     finally:
-        frames = [camera.finish() for camera in cameras]
-    return summarise(scenario.name, frames, began_s, ended_s)
+        for camera in cameras:
+            camera.finish()
+    return summarise(scenario.name, seen, began_s, ended_s)
+
+
+def _camera(mesh: Mesh, name: str, seen: list[Seen]) -> PacedCamera:
+    """One camera through the mesh's gateway, with a token of its own; `seen` gets its frames when they are due."""
+    security = Security(mesh.ca_file, mesh.issuer.token)
+    transport = RelayTransport(gateway_address(mesh), security=security, camera_id=name)
+    config = CameraConfig(name, FPS, [b"\xff\xd8" + bytes(FRAME_BYTES - 2)], MAX_AGE_MS / 1e3)
+    return PacedCamera(config, transport, on_settled=lambda _: None, on_due=seen.append)
 
 
 def summarise(name: str, frames: Sequence[Sequence[Seen]], began_s: float, ended_s: float) -> Outcome:
     """Account for the frames of all cameras; times are `time.monotonic()` of the fault's begin and end."""
     everything = [frame for camera in frames for frame in camera]
-    during = [frame for frame in everything if began_s <= frame.captured_s < ended_s]
+    during = [frame for frame in everything if began_s <= frame.due_s < ended_s]
     outcomes = Counter(frame.outcome for frame in during)
-    ages = sorted(frame.age_ms for frame in during if frame.outcome == "delivered")
-    late = [
-        f.captured_s - ended_s for f in everything if f.captured_s >= ended_s and f.outcome != "delivered"
-    ]
+    ages = sorted(1e3 * frame.age_s for frame in during if frame.outcome == "delivered")
+    late = [f.due_s - ended_s for f in everything if f.due_s >= ended_s and f.outcome != "delivered"]
     return Outcome(
         name=name,
         sent=len(during),
         delivered=outcomes["delivered"],
         dropped=outcomes["dropped"],
-        errored=outcomes["error"],
-        lost=sum(frame.outcome == "" for frame in everything),
+        errored=outcomes["errored"],
+        lost=sum(frame.outcome in ("", LOST) for frame in everything),
         age_p50_ms=statistics.median(ages) if ages else float("nan"),
         age_p99_ms=ages[min(len(ages) - 1, int(len(ages) * 0.99))] if ages else float("nan"),
-        untouched_errored=sum(f.outcome == "error" for f in frames[-1] if began_s <= f.captured_s < ended_s),
+        untouched_errored=sum(f.outcome == "errored" for f in frames[-1] if began_s <= f.due_s < ended_s),
         recovery_s=max(late, default=0.0),
     )
 

@@ -6,12 +6,13 @@ from loadtest.stream import Seen
 
 def frames(*outcomes: str, start_s: float = 0.0) -> list[Seen]:
     return [
-        Seen(start_s + index, outcome, age_ms=10.0 * (index + 1)) for index, outcome in enumerate(outcomes)
+        Seen(start_s + index, outcome=outcome, age_s=0.01 * (index + 1))
+        for index, outcome in enumerate(outcomes)
     ]
 
 
 def test_only_the_faults_time_is_counted_and_recovery_is_after_it() -> None:
-    first = frames("delivered", "error", "dropped", "delivered", "error", "delivered")
+    first = frames("delivered", "errored", "dropped", "delivered", "errored", "delivered")
     second = frames(*["delivered"] * 6)
     outcome = summarise("x", [first, second], began_s=1.0, ended_s=4.0)
     assert (outcome.sent, outcome.delivered, outcome.dropped, outcome.errored) == (6, 4, 1, 1)

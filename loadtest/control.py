@@ -1,0 +1,100 @@
+"""The side of a run that knows it all: Locust's master, or its only process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.env import Environment
+
+from loadtest import report, webui
+from loadtest.plan import BEGAN, EVENTS, Plan
+from loadtest.progress import show_progress
+from loadtest.record import Store
+from loadtest.results import Run, Span
+from loadtest.search import SearchClock
+from loadtest.shape import StageClock
+
+
+class Control:
+    """Says how many users there shall be, gathers the figures, and writes the report at the end."""
+
+    STOP_S = 6.0  # that a user gets to end: a camera waits 5 s for the last answers
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._parent = os.getppid()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.store = Store(self.plan.profile.step_s, lambda: gevent.sleep(0))
+        self.clock: StageClock | SearchClock
+        if self.plan.search is not None:
+            self.clock = SearchClock(self.plan.search, self.plan.profile.slo, self.store)
+        else:
+            self.clock = StageClock(self.plan.profile.stages)
+        self._began_s = self._ended_s = 0.0
+        self._stopping = False
+
+    def attach(self, environment: Environment, web_ui: Any) -> None:
+        """Show the figures in Locust's page, if it has one; end in good order on Ctrl-C."""
+        if web_ui is not None:
+            webui.extend(environment, web_ui, lambda: self.store)
+        else:
+            gevent.signal_handler(signal.SIGINT, self._stop)
+        environment.runner.greenlet.spawn(show_progress, self)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            os._exit(130)  # a second time: at once
+        self._stopping = True
+
+    def begin(self) -> None:
+        """The load begins. With Locust's page that may happen more than once; the last run is kept."""
+        if self._ended_s:
+            self._reset()
+        self._began_s = time.time()
+        (self.plan.folder / BEGAN).write_text(f"{self._began_s}\n")
+
+    def users(self) -> int | None:
+        """How many users there shall be now; None: the run is over."""
+        orphan = os.getppid() != self._parent  # who started us was killed outright
+        return None if self._stopping or orphan else self.clock.users()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the load has come to its end."""
+        return bool(self._ended_s)
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since the load began; 0 before."""
+        return (self._ended_s or time.time()) - self._began_s if self._began_s else 0.0
+
+    def end(self) -> int:
+        """The load is over: write what came of it, say it, and return the exit status."""
+        self._ended_s = time.time()
+        for plateau in self.clock.plateaus:
+            plateau.end_s = plateau.end_s or self._ended_s
+        found = self.clock.found() if isinstance(self.clock, SearchClock) else None
+        run = Run(
+            self.plan.profile, vars(self.plan.target), self._began_s, self._ended_s, self.store,
+            self.clock.plateaus, read_events(self.plan.folder / EVENTS, self._ended_s), found=found,
+        )  # fmt: skip
+        return report.write(run, self.plan.folder)
+
+
+def read_events(path: Path, ended_s: float) -> list[Span]:
+    """What was switched on and off in the mesh, if anything was: lines of name, component, on, unix time."""
+    spans: dict[str, Span] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        event = json.loads(line)
+        name, component, unix_s = event["name"], event["component"], event["unix_s"]
+        begin_s, end_s = (unix_s, ended_s) if event["on"] else (spans[name].begin_s, unix_s)
+        spans[name] = Span(name, begin_s, end_s, component)
+    return list(spans.values())

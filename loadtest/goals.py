@@ -1,0 +1,76 @@
+"""Whether a run met its profile's goals (SLO)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadtest.profile import Goal
+from loadtest.record import DELIVERED, LOST, Window, percentile_s, split
+from loadtest.results import Run
+
+QUARTER = 0.25
+
+
+@dataclass(frozen=True)
+class Check:
+    """A goal, the value that was measured (NaN: nothing to measure it on), and whether it holds."""
+
+    goal: str
+    value: float
+    ok: bool
+
+
+def check(run: Run) -> list[Check]:
+    """Every goal of the run's profile."""
+    found = []
+    for goal in run.profile.slo:
+        if goal.metric in OF_RUN:
+            value = OF_RUN[goal.metric](run, goal)
+        else:
+            value = window_value(run.window(goal.user, goal.during), goal)
+        found.append(Check(str(goal), value, goal.allows(value)))
+    return found
+
+
+def window_value(window: Window, goal: Goal) -> float:
+    """What a goal bounds, of a span of time; NaN where there is nothing to measure it on."""
+    if goal.metric == "age_ms":
+        ages = window.delivered.get(goal.version) if goal.version else window.ages
+        return percentile_s(ages, goal.at) * 1e3 if ages is not None else math.nan
+    if goal.metric == "lost":
+        return float(window.count(LOST)) if window.offered else math.nan
+    if goal.metric == "version_percent":
+        served = window.delivered.get(goal.version)
+        total = window.count(DELIVERED)
+        return 100 * (int(served.total_count) if served is not None else 0) / total if total else math.nan
+    return 100 * window.share(goal.metric.removesuffix("_percent"))
+
+
+def _recovery_s(run: Run, goal: Goal) -> float:
+    """Slots are counted in full: a frame lost in the first second after the end makes it a second."""
+    event = run.span(goal.during)
+    if not event.end_s:
+        return math.nan
+    later = [other.begin_s for other in run.events if other.begin_s >= event.end_s]
+    until_s = min(later, default=math.inf)
+    bad = [
+        slot
+        for series, slots in run.store.series.items()
+        if split(series)[0] in run.store.offered and split(series)[1] != DELIVERED
+        for slot in slots
+        if event.end_s <= slot < until_s
+    ]
+    return max((slot + run.store.step_s - event.end_s for slot in bad), default=0.0)
+
+
+def _drift_percent(run: Run, goal: Goal) -> float:
+    begin_s, end_s = run.began_s + run.profile.warmup_s, run.ended_s
+    quarter_s = QUARTER * (end_s - begin_s)
+    first = run.store.window(begin_s, begin_s + quarter_s, goal.user).ages
+    last = run.store.window(end_s - quarter_s, end_s, goal.user).ages
+    return 100 * (percentile_s(last, 50) / percentile_s(first, 50) - 1)
+
+
+OF_RUN: dict[str, Callable[[Run, Goal], float]] = {"recovery_s": _recovery_s, "drift_percent": _drift_percent}

@@ -1,0 +1,43 @@
+"""Where a deployment has enough: throughput follows what is offered up to the knee, and stays there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from loadtest.results import Point
+
+HOLDS_PERCENT = 99.0  # of what is offered is delivered, up to the knee
+PAST = 1.05  # offered so much more than the most that comes out: then the knee was passed
+
+
+@dataclass(frozen=True)
+class Knee:
+    """`per_s`: frames a second that come out however many are offered. `users`: the most of those tried that held."""
+
+    per_s: float
+    users: int
+
+
+def find_knee(points: Sequence[Point]) -> Knee | None:
+    """The knee of a ramp: delivered = min(offered, C) fitted by least squares; None if the ramp did not pass it."""
+    if len(points) < 3:
+        return None
+    offered = np.array([point.offered_per_s for point in points])
+    delivered = np.array([point.delivered_per_s for point in points])
+
+    def error(most: float) -> float:
+        return float(np.sum((np.minimum(offered, most) - delivered) ** 2))
+
+    most = float(
+        minimize_scalar(error, bounds=(float(delivered.min()), float(offered.max())), method="bounded").x
+    )
+    if offered.max() < PAST * most:
+        return None
+    held = [
+        p.users for p in points if p.delivered_percent >= HOLDS_PERCENT and p.offered_per_s <= PAST * most
+    ]
+    return Knee(most, max(held, default=0))

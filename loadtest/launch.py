@@ -1,0 +1,72 @@
+"""Start Locust with a plan, wait for it, and pass on Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.plan import VARIABLE, Plan
+
+LOOPBACK = "127.0.0.1"
+POLL_S = 0.2
+STOP_S = 30.0  # for the last answers and the report
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """How Locust runs.
+
+    `processes`: that generate load on this machine. `web_port`: of Locust's own page, on loopback; 0: no page, the
+    run begins and ends by itself. `locust`: more of Locust's own options, such as --master and --worker.
+    """
+
+    processes: int = 1
+    web_port: int = 0
+    locust: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ValueError(f"--processes: expected 1 or more, got {self.processes}")
+
+
+def command(config: LaunchConfig) -> list[str]:
+    """Locust's command line."""
+    locustfile = Path(__file__).with_name("locustfile.py")
+    words = [sys.executable, "-m", "locust", "--locustfile", str(locustfile), "--skip-log-setup"]
+    if config.web_port:
+        words += ["--autostart", "--web-host", LOOPBACK, "--web-port", str(config.web_port)]
+    elif "--worker" not in config.locust:
+        words += ["--headless"]
+    if config.processes > 1:
+        words += ["--processes", str(config.processes), "--master-bind-host", LOOPBACK]
+    return [*words, *config.locust]
+
+
+def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda: None) -> int:
+    """Run the plan and return the exit status. `check` is called all the time; what it raises ends the run.
+
+    Ctrl-C ends the run in good order, with a report of what was measured so far; a second one at once.
+    """
+    environment = os.environ | {VARIABLE: str(plan.save())}
+    # A session of its own: Ctrl-C in the terminal reaches us alone, and we tell the one process that is in charge.
+    process = subprocess.Popen(
+        command(config), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        while process.poll() is None:
+            check()
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait(STOP_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode if process.returncode >= 0 else 1

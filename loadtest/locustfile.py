@@ -1,0 +1,108 @@
+"""What Locust loads in each of its processes: the users of the plan, its shape, and the way of figures to the master.
+
+`sightline load` starts Locust with it, or by hand: SIGHTLINE_LOAD_PLAN=plan.json locust -f loadtest/locustfile.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import grpc.experimental.gevent
+from locust import LoadTestShape, events, runners
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtest.control import Control
+from loadtest.images import load_images
+from loadtest.plan import Plan
+from loadtest.probe import watch_loop
+from loadtest.record import Recorder
+from loadtest.users import USERS, CameraUser, PredictUser, RestUser, Session
+
+__all__ = ["CameraUser", "PredictUser", "RestUser", "Shape"]
+
+FLUSH_S = 1.0
+SPAWN_RATE = 100.0  # a second: cameras do not come one by one after a power cut; Locust warns of more
+
+runners.WORKER_REPORT_INTERVAL = FLUSH_S  # Locust's 3 s would keep a search waiting
+
+plan = Plan.of_environment()
+recorder = Recorder(plan.profile.step_s)
+control = Control(plan)
+# Before Locust forks its workers, which share the pictures' memory then.
+session = Session(plan, load_images(plan.profile.images), recorder)
+for kind, user in USERS.items():
+    load = plan.profile.users.get(kind)
+    user.abstract, user.session = load is None, session
+    user.weight = load.weight if load else 0
+
+
+class Shape(LoadTestShape):
+    """The users of the plan's stages, or of its search."""
+
+    def tick(self) -> tuple[int, float] | None:
+        """Asked by Locust about once a second."""
+        users = control.users()
+        if users is not None:
+            return users, SPAWN_RATE
+        # Locust would tell its workers to quit at once and not wait for the frames that are under way.
+        self.runner.stop()
+        return None
+
+
+def _nap() -> None:
+    gevent.sleep(0)
+
+
+@events.init.add_listener
+def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
+    """Once per process, after Locust has forked its workers."""
+    grpc.experimental.gevent.init_gevent()
+    environment.stop_timeout = control.STOP_S
+    session.fire = environment.events.request.fire
+    if isinstance(runner, MasterRunner):
+        environment.events.worker_report.add_listener(
+            lambda client_id, data: control.store.add(data["sightline"], client_id)
+        )
+    elif isinstance(runner, WorkerRunner):
+        environment.events.report_to_master.add_listener(
+            lambda client_id, data: data.update(sightline=recorder.flush(_nap))
+        )
+    else:
+        runner.greenlet.spawn(_flush_here)
+    if not isinstance(runner, WorkerRunner):
+        control.attach(environment, web_ui)
+
+
+def _flush_here() -> None:
+    while True:
+        gevent.sleep(FLUSH_S)
+        control.store.add(recorder.flush(_nap))
+
+
+@events.test_start.add_listener
+def test_start(environment: Environment, **_: Any) -> None:
+    """Once per process and run."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        session.prefix = f"cam-{runner.worker_index}"
+    if not isinstance(runner, MasterRunner):
+        runner.greenlet.spawn(watch_loop, recorder)
+    if not isinstance(runner, WorkerRunner):
+        control.begin()
+
+
+@events.test_stop.add_listener
+def test_stop(environment: Environment, **_: Any) -> None:
+    """Once per process, when all users have ended."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        # Locust would send the last figures only when the worker quits, after the master has done its sums.
+        runner._send_stats()
+        return
+    if isinstance(runner, MasterRunner):
+        gevent.sleep(FLUSH_S)  # a report that was being packed when the last one went
+    else:
+        control.store.add(recorder.flush())
+    environment.process_exit_code = control.end()

@@ -1,0 +1,108 @@
+"""What a run leaves: one HTML page, the same as JSON, its timeline as CSV, and a few lines on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from loadtest import plots
+from loadtest.figures import PERCENTS, curves, fates, milliseconds
+from loadtest.goals import Check, check
+from loadtest.knee import Knee, find_knee
+from loadtest.page import Verdict, render
+from loadtest.plan import REPORT, RESULT, TIMELINE
+from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST, percentile_s
+from loadtest.results import Run
+from loadtest.sections import sections
+
+OK, MISSED, DOUBTFUL = 0, 1, 3  # exit status; 2 is for usage
+STATUSES = (DELIVERED, ERRORED, DROPPED, LOST)
+PROBLEMS = 5  # messages that the terminal gets
+
+
+def write(run: Run, folder: Path) -> int:
+    """Write the three files into `folder`, print the summary, and return the exit status."""
+    checks, warnings, points = check(run), run.warnings(), run.points()
+    knee = find_knee(points)
+    summary = {
+        "exit_status": status(run, checks, warnings),
+        "warnings": warnings,
+        "goals": [vars(c) for c in checks],
+        "age_ms": {name: milliseconds(values) for name, values in curves(run).items()},
+        "fates": fates(run.window()),
+        "points": [vars(p) for p in points],
+        "knee": vars(knee) if knee else None,
+    }
+    run.save(folder / RESULT, summary)
+    line = plots.Timeline(run)
+    _write_timeline(line, folder / TIMELINE)
+    began = dt.datetime.fromtimestamp(run.began_s, dt.UTC)
+    subtitle = f"{run.profile.description} {began:%Y-%m-%d %H:%M} UTC, {run.ended_s - run.began_s:.0f} s."
+    parts = list(sections(run, line, points, knee))
+    page = render(f"Load: {run.profile.name}", subtitle, list(_verdict(run, checks, warnings)), parts)
+    (folder / REPORT).write_text(page)
+    for text in lines(run, checks, warnings, knee):
+        print(text, flush=True)
+    print(f"report    {folder / REPORT}", flush=True)
+    return status(run, checks, warnings)
+
+
+def status(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> int:
+    """3: the figures are not to be trusted. 1: a goal was missed, or nothing was delivered. Else 0."""
+    if warnings:
+        return DOUBTFUL
+    reached = bool(run.found["users"]) if run.found is not None else all(c.ok for c in checks)
+    return OK if reached and run.window().count(DELIVERED) else MISSED
+
+
+def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee | None) -> Iterator[str]:
+    """The summary for a terminal."""
+    window = run.window()
+    yield f"frames    {window.offered} due = " + " + ".join(
+        f"{window.count(kind)} {kind}" for kind in STATUSES
+    )
+    for name, count in sorted(window.others.items()):
+        yield f"          {count} {name}"
+    for name, values in curves(run).items():
+        yield f"{name:<9} " + "  ".join(f"{key} {ms:.1f} ms" for key, ms in milliseconds(values).items())
+    if knee is not None:
+        yield f"knee      {knee.per_s:.0f} frames/s come out at most; {knee.users} users is the most tried that held"
+    if run.found is not None:
+        yield f"answer    {answer(run)}"
+    else:
+        yield from (f"{'goal met' if c.ok else 'MISSED':<9} {c.goal}: {c.value:.4g}" for c in checks)
+    for message, count in run.store.problems.most_common(PROBLEMS):
+        yield f"error     {count} times: {message}"
+    yield from (f"WARNING   {warning}" for warning in warnings)
+
+
+def answer(run: Run) -> str:
+    """What a search came to, in a sentence."""
+    assert run.found is not None
+    users, goals = run.found["users"], ", ".join(run.found["goals"])
+    if users is None:
+        return "stopped before it was found"
+    more = "at least " if users == run.found["most"] else ""
+    return f"{more}{users} users hold: {goals}"
+
+
+def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:
+    yield from (Verdict("doubt", f"Not to be trusted: {warning}") for warning in warnings)
+    if run.found is not None:
+        yield Verdict("good" if run.found["users"] else "bad", answer(run))
+    else:
+        yield from (Verdict("good" if c.ok else "bad", f"{c.goal}: {c.value:.4g}") for c in checks)
+
+
+def _write_timeline(line: plots.Timeline, path: Path) -> None:
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["unix_s", "seconds", "offered", *STATUSES, *(f"p{p:g}_ms" for p in PERCENTS), "max_ms"])
+        for slot, window in zip(line.slots, line.windows, strict=True):
+            ages = [percentile_s(window.ages, percent) * 1e3 for percent in (*PERCENTS, 100)]
+            cells = ["" if math.isnan(ms) else f"{ms:.3f}" for ms in ages]
+            counts = [window.count(kind) for kind in STATUSES]
+            out.writerow([slot, f"{slot - line.run.began_s:.1f}", window.offered, *counts, *cells])

@@ -1,0 +1,83 @@
+"""The sections of a run's page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from loadtest import plots
+from loadtest.figures import curves, fates, milliseconds
+from loadtest.knee import Knee
+from loadtest.page import Section
+from loadtest.record import STAGE, split
+from loadtest.results import Point, Run
+
+SENT_TO = {"camera": "relay", "predict": "server", "rest": "rest"}
+
+
+def sections(run: Run, line: plots.Timeline, points: Sequence[Point], knee: Knee | None) -> Iterator[Section]:
+    """All that a run has something to show for."""
+    if len(points) > 1:
+        yield load_section(run, points, knee)
+    if line.slots:
+        yield Section("Age over time", plots.latency(line), "From when a frame was due until its result, ms.")
+    yield percentile_section(run)
+    if line.slots:
+        yield Section(
+            "Throughput", plots.throughput(line), "What was offered, what came out, and by how many users."
+        )
+    yield fate_section(run, line)
+    versions = line.versions()
+    if len(versions) > 1:
+        yield Section("Versions served", plots.stacked(line, versions, "frames/s"))
+    if any(split(name)[0] == STAGE for name in run.store.totals):
+        yield Section("Where the time goes", plots.stages(run), "Parts of the way of delivered frames.")
+    if line.slots:
+        yield Section(
+            "The generator itself", plots.generator(line), "Its own delay counts as age, so it must be small."
+        )
+    if run.store.problems:
+        problems = [(message, str(count)) for message, count in run.store.problems.most_common()]
+        yield Section("Messages", header=("", "times"), rows=problems)
+    target = [(SENT_TO[user], run.target[SENT_TO[user]]) for user in run.profile.users]
+    yield Section("Machine and versions", header=("", ""), rows=[*run.machine.items(), *target])
+
+
+def load_section(run: Run, points: Sequence[Point], knee: Knee | None) -> Section:
+    """The curve of a ramp or a search."""
+    limits_ms = [
+        g.max for g in run.profile.slo if g.metric == "age_ms" and g.max is not None and not g.during
+    ]
+    note = "No more came out than was offered: the knee was not passed."
+    if knee is not None:
+        note = f"No more than {knee.per_s:.0f} frames/s come out; {knee.users} users is the most tried that held."
+    header = ("users", "offered/s", "delivered/s", "delivered %", "mean ms", "p50 ms", "p99 ms")
+    rows = []
+    for p in points:
+        values = (p.offered_per_s, p.delivered_per_s, p.delivered_percent, p.mean_ms, p.p50_ms, p.p99_ms)
+        rows.append((str(p.users), *(f"{value:.1f}" for value in values)))
+    picture = plots.curve(points, knee, min(limits_ms, default=None))
+    return Section("Load and knee", picture, note, header, rows)
+
+
+def percentile_section(run: Run) -> Section:
+    """What share of the frames was delivered within what time."""
+    shown = curves(run)
+    if not shown:
+        return Section("Percentiles", note="Nothing was delivered.")
+    rows = []
+    for name, values in shown.items():
+        rows.append((name, str(values.total_count), *(f"{ms:.2f}" for ms in milliseconds(values).values())))
+    header = ("", "frames", *milliseconds(run.window().ages))
+    return Section("Percentiles", plots.percentiles(shown), "Of the run after its warm-up, ms.", header, rows)
+
+
+def fate_section(run: Run, line: plots.Timeline) -> Section:
+    """What became of the frames."""
+    window, kinds = run.window(), line.kinds()
+    picture = plots.stacked(line, kinds, "frames/s") if kinds else ""
+    note = "Every frame that was due is one of these." if kinds else "All were delivered."
+    rows = [
+        (name, str(count), f"{100 * count / window.offered:.3f}" if window.offered else "")
+        for name, count in fates(window).items()
+    ]
+    return Section("Fates", picture, note, ("", "frames", "% of offered"), rows)
