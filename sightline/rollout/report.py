@@ -53,7 +53,7 @@ def write_report(state: State, config: RolloutConfig) -> Path:
         "delivered": _since(history, "delivered"),
         "passed": [_told(entry) for entry in _step_ends(history)],
         "last_checks": last.get("checks", []),
-        "agreement": last.get("agreement") or _newest_agreement(history),
+        "agreement": _newest_agreement(history),
     }
     replace(folder / "report.json", json.dumps(found, indent=1) + "\n")
     path = folder / "report.html"
@@ -73,6 +73,7 @@ def _step_ends(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _newest_agreement(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The last report that has frames: at 100 % none are left to compare."""
     return next((e["agreement"] for e in reversed(history) if (e.get("agreement") or {}).get("frames")), None)
 
 
@@ -212,7 +213,7 @@ def _draw_share(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
 
 
 def _shares(
-    history: Sequence[dict[str, Any]], version: str, apart_s: float = 3.0
+    history: Sequence[dict[str, Any]], version: str, apart_s: float = 1.5
 ) -> tuple[list[float], list[float]]:
     """In percent, of the frames delivered within `apart_s`."""
     at_s: list[float] = []
@@ -244,6 +245,11 @@ def _gate_plot(history: Sequence[dict[str, Any]], name: str) -> str:
         colours = [COLOURS[check["verdict"]] for _, check in known]
         axes.scatter(times, [check["value"] for _, check in known], s=6, c=colours, zorder=3)
         axes.axhline(known[-1][1]["limit"], color=STABLE, linestyle="--", linewidth=1)
+        shown = [known[-1][1]["limit"], *(check["value"] for _, check in known)]
+        margin = 0.2 * (max(shown) - min(shown)) or 0.01
+        axes.set_ylim(
+            min(shown) - margin, max(shown) + margin
+        )  # the first intervals of a step would dwarf the rest
         axes.set_ylabel(name, color=QUIET)
         axes.set_xlim(0, max(1.0, history[-1]["at_s"]))
 

@@ -1,0 +1,115 @@
+"""A cheap network for the rollout's tests: a scene of objects that two versions see nearly alike; and its stack."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.predict import Prediction
+from client.security import Security
+from loadtest.wrong_model import WrongModel, encode
+from mesh.render.topology import Address
+from mesh.run import Mesh, MeshConfig
+from mesh.run.rollout import RolloutFolder, RunningMesh
+from mesh.stack import istio_folder, stack_topology
+from sightline.ports import free_port
+from sightline.rollout.camera import CountedCamera
+from tests.client.fakes import NumberSource, RelayThread
+
+LABELS = ("person", "car", "bus", "bicycle")
+OBJECTS = 16
+FPS = 25.0
+
+
+@dataclass
+class Scene:
+    """The answers of one version: OBJECTS objects on a grid, with `noise` in boxes and scores as a network has.
+
+    `worse`: share of the objects that are missed, each picture anew.
+    """
+
+    version: int
+    noise: float = 0.002
+    worse: float = 0.0
+
+    def __call__(self, _request: bytes) -> bytes:
+        rng = random.Random()
+        boxes: list[float] = []
+        scores: list[float] = []
+        classes: list[int] = []
+        for i in range(OBJECTS):
+            if rng.random() < self.worse:
+                continue
+            y, x = 0.05 + 0.23 * (i // 4), 0.05 + 0.23 * (i % 4)
+            box = [y, x, y + 0.15, x + 0.1]
+            boxes += [value + rng.gauss(0, self.noise / 2) for value in box]
+            scores.append(0.35 + 0.04 * i + rng.gauss(0, self.noise))
+            classes.append(i % len(LABELS))
+        labels = [LABELS[one] for one in classes]
+        return encode(Prediction("yolov8", self.version, boxes, scores, classes, labels))
+
+
+@dataclass
+class Stack:
+    """A running mesh with two versions, its relay, and the folder that a rollout edits."""
+
+    folder: Path
+    mesh: Mesh
+    stable: WrongModel
+    candidate: WrongModel
+    relay: RelayThread
+    exits: ExitStack
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.relay.relay.http_port}"
+
+    def film(self, cameras: int, fps: float = FPS, max_age_s: float = 0.2) -> list[CountedCamera]:
+        """Cameras that send frames through the gateway until the stack ends."""
+        gateway = self.mesh.topology.gateway
+        assert gateway is not None
+        security = Security(ca=self.mesh.ca_file, token_of=self.mesh.issuer.token)
+        return [
+            self.exits.enter_context(
+                CountedCamera(
+                    NumberSource(None, live=True, interval_s=1 / fps, camera_id=f"cam-{number}"),
+                    str(gateway.listen[443]),
+                    security,
+                    max_age_s,
+                )
+            )
+            for number in range(cameras)
+        ]
+
+
+@contextmanager
+def running(tmp_path: Path, shadow_percent: float = 100.0, shadow_pairs: int = 0) -> Iterator[Stack]:
+    """The stack with istio/base; both versions answer the same scene."""
+    with ExitStack() as stack:
+        models = [stack.enter_context(WrongModel(Scene(version), version)) for version in (1, 2)]
+        servers = {f"v{model.version}": [Address("127.0.0.1", model.port)] for model in models}
+        listen, outbound = Address("127.0.0.1", free_port()), Address("127.0.0.1", free_port())
+        folder = RolloutFolder(tmp_path / "rollout")
+        folder.prepare()
+        istio = istio_folder()
+        config = MeshConfig(
+            (istio / "base",),
+            stack_topology(servers, listen, outbound=outbound),
+            (folder.folder,),
+            mesh_config=istio / "install" / "istiod-values.yaml",
+            state=tmp_path / "state",
+            log=lambda line: None,
+        )
+        mesh = stack.enter_context(Mesh(config))
+        relay = RelayThread(
+            str(outbound), http_port=0, shadow_percent=shadow_percent, shadow_pairs=shadow_pairs
+        )
+        relay.port = listen.port
+        stack.enter_context(relay)
+        assert mesh.envoy is not None
+        made = Stack(folder.folder, mesh, models[0], models[1], relay, stack)
+        folder.announce(RunningMesh(str(mesh.envoy.admin_socket), made.http))
+        yield made
