@@ -60,7 +60,7 @@ def _recovery_s(run: Run, goal: Goal) -> float:
         for series, slots in run.store.series.items()
         if split(series)[0] in run.store.offered and split(series)[1] != DELIVERED
         for slot in slots
-        if event.end_s <= slot < until_s
+        if event.end_s <= slot and slot + run.store.step_s <= until_s
     ]
     return max((slot + run.store.step_s - event.end_s for slot in bad), default=0.0)
 

@@ -68,6 +68,14 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
         yield f"          {count} {name}"
     for name, values in curves(run).items():
         yield f"{name:<9} " + "  ".join(f"{key} {ms:.1f} ms" for key, ms in milliseconds(values).items())
+    points = run.points()
+    if len(points) > 1:
+        yield "users   offered/s  delivered/s  delivered %   mean ms    p50 ms    p99 ms"
+        for p in points:
+            yield (
+                f"{p.users:>5}{p.offered_per_s:>12.1f}{p.delivered_per_s:>13.1f}{p.delivered_percent:>13.1f}"
+                f"{p.mean_ms:>10.1f}{p.p50_ms:>10.1f}{p.p99_ms:>10.1f}"
+            )
     if knee is not None:
         yield f"knee      {knee.per_s:.0f} frames/s come out at most; {knee.users} users is the most tried that held"
     if run.found is not None:

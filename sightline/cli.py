@@ -9,7 +9,7 @@ import typer
 
 from client.errors import ClientError
 from sightline import interrupts
-from sightline.commands import bench, mesh, model, relay, rollout, stream
+from sightline.commands import bench, detect, load, mesh, model, relay, rollout, stream
 
 # The extra that brings a package which a command may miss.
 EXTRAS = {
@@ -30,8 +30,15 @@ EXTRAS = {
     "jsonschema": "mesh",
     "jwt": "mesh",
     "onnxscript": "bench",
+    "gevent": "load",
+    "hdrh": "load",
+    "jinja2": "load",
+    "locust": "load",
     "scipy": "rollout",
     "matplotlib": "rollout",
+    "paho": "mqtt",
+    "supervision": "track",
+    "opentelemetry": "otel",
 }
 
 app = typer.Typer(
@@ -49,11 +56,12 @@ def serve() -> None:
     # Only for the list of commands: `main` hands the flags over in TF Serving's own syntax.
 
 
-for command in (model.export, model.verify, relay.relay, stream.detect, stream.up):
+for command in (model.export, model.verify, relay.relay, detect.detect, stream.up):
     app.command()(command)
 app.add_typer(mesh.app, name="mesh")
 app.add_typer(bench.app, name="bench")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(load.app, name="load")
 
 
 def main() -> None:

@@ -1,0 +1,141 @@
+"""`sightline load`: a stack where the profile asks for one, then Locust with the profile."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from client.channel import split_address
+from loadtest.launch import LaunchConfig, launch
+from loadtest.plan import Plan, Search, Target
+from loadtest.ports import free_address
+from loadtest.profile import Profile, StackSpec
+from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed, relay
+from loadtest.switch import Switch
+from mesh.render.topology import Address
+from model import contract
+from sightline.models import prepare
+from sightline.ports import LOOPBACK
+from sightline.processes import Children
+from sightline.ready import wait_serving
+from sightline.stack import READY_TIMEOUT_S, start_server
+from sightline.up import CANARY
+
+RUNS = Path("runs/load")
+MODELS = Path("runs/models")
+IMGSZ = (contract.DEFAULT_IMGSZ, contract.DEFAULT_IMGSZ)
+ANSWER_S = 5.0  # for somebody to take a connection
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class LoadConfig:
+    """One run. `target`: where to send if the profile starts no stack. `folder`: of the results."""
+
+    profile: Profile
+    target: Target
+    folder: Path
+    launch: LaunchConfig
+    samples: bool = False
+    search: Search | None = None
+
+
+def new_folder(name: str) -> Path:
+    """A folder for a run that begins now."""
+    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
+def with_stack(profile: Profile, stack: str) -> Profile:
+    """The profile with the stack that the option asks for: plain, mesh, or "" for the profile's own."""
+    if stack not in ("", "plain", "mesh"):
+        raise ValueError(f"--stack: expected plain or mesh, got {stack!r}")
+    return replace(profile, stack=StackSpec(mesh=stack == "mesh")) if stack else profile
+
+
+def run(config: LoadConfig) -> int:
+    """Run it and return the exit status: 0, 1 if a goal was missed, 3 if the figures are not to be trusted.
+
+    Raises ValueError, RuntimeError, OSError, MeshError, ClientError, each with one line.
+    """
+    if config.folder.is_dir() and any(config.folder.iterdir()):
+        raise ValueError(f"--out {config.folder}: expected an empty or a new folder")
+    if config.profile.stack is None:
+        check_reachable(config.profile, config.target)
+    config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _stack(config) as (target, check):
+        plan = Plan(config.profile, target, config.folder.resolve(), config.samples, config.search)
+        return launch(plan, config.launch, check)
+
+
+def check_reachable(profile: Profile, target: Target) -> None:
+    """Raise RuntimeError for a target that takes no connections."""
+    addresses = {"camera": ("relay", target.relay), "predict": ("server", target.server)}
+    for user in profile.users:
+        if user not in addresses:
+            continue
+        option, address = addresses[user]
+        try:
+            socket.create_connection(split_address(address, option), ANSWER_S).close()
+        except OSError as error:
+            raise RuntimeError(
+                f"--{option} {address}: nobody answers there ({error.strerror or error}); is `sightline up` running?"
+            ) from None
+
+
+@contextmanager
+def _stack(config: LoadConfig) -> Iterator[tuple[Target, Check]]:
+    """The target, and what raises when a part of the stack that was started for it is gone."""
+    spec = config.profile.stack
+    if spec is None:
+        yield config.target, lambda: None
+        return
+    if config.profile.rest and spec.server_ms:
+        raise ValueError(f"profile {config.profile.name}: stand-in servers have no REST: leave server_ms out")
+    print("stack     starting ...", flush=True)
+    with ExitStack() as stack:
+        servers, target, check = _servers(config, spec, stack)
+        if not spec.mesh:
+            listen = free_address()
+            stack.enter_context(relay(servers["v1"], listen))
+            yield replace(target, relay=str(listen)), check
+            return
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sightline-load-")))
+        mesh = stack.enter_context(meshed(servers, state))
+        switch = stack.enter_context(Switch(mesh, config.profile, config.folder))
+
+        def check_all() -> None:
+            check()
+            switch.check()
+            if mesh.envoy is not None:
+                mesh.envoy.check_alive()
+
+        yield replace(target, relay=gateway_address(mesh), ca=str(mesh.ca_file), tokens=str(state)), check_all
+
+
+def _servers(
+    config: LoadConfig, spec: StackSpec, stack: ExitStack
+) -> tuple[Mapping[str, Address], Target, Check]:
+    """Model servers by version, real ones or stand-ins, and a target that has the first of them."""
+    versions = ("v1", "v2") if spec.mesh else ("v1",)
+    if spec.server_ms:
+        standins = stack.enter_context(StandIns(versions, StandInConfig(spec.server_ms, spec.server_workers)))
+        return standins.addresses, replace(config.target, server=str(standins.addresses["v1"])), lambda: None
+    children = stack.enter_context(Children(config.folder / "logs"))
+    addresses, rest = {version: free_address() for version in versions}, free_address()
+    for number, version in enumerate(versions, 1):
+        precision = CANARY[version] if spec.mesh else "auto"
+        model = prepare(MODELS, None, IMGSZ, precision, number, lambda line: print(line, file=sys.stderr))
+        start_server(
+            children, f"server-{version}", model, addresses[version].port, rest.port if number == 1 else 0
+        )
+    for address in addresses.values():
+        wait_serving(str(address), READY_TIMEOUT_S, children.check)
+    target = replace(config.target, server=str(addresses["v1"]), rest=f"http://{LOOPBACK}:{rest.port}")
+    return addresses, target, children.check
