@@ -14,7 +14,7 @@ from client.channel import CHANNEL_OPTIONS, status_line
 from client.predict import to_detections
 from client.security import Security
 from client.transport import Answer, Listener, Outgoing
-from client.types import Status
+from client.types import DropReason, Status
 from client.wire import relay_pb2 as pb
 
 DETECT = "/sightline.v1.Relay/Detect"
@@ -64,41 +64,42 @@ class RelayConnection:
         self, target: str, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], listener: Listener
     ) -> None:
         self._listener = listener
-        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._frames: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._sent: deque[tuple[int, int]] = deque()  # (seq, frame_id) of the frames without an answer
         self._channel = channel
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
-        self._call = detect(iter(self._requests.get, None), metadata=metadata)
+        self._call = detect(self._messages(), metadata=metadata)
         self._finished = False
         self._listening = threading.Thread(target=self._listen, name=f"results {target}", daemon=True)
         self._listening.start()
 
     def send(self, frame: Outgoing) -> None:
-        """Send one frame, saying how old it is by now."""
-        message = pb.Frame(
-            camera_id=frame.camera_id,
-            frame_id=frame.frame_id,
-            capture_time_unix_ns=frame.captured_unix_ns,
-            max_age_ms=max(1, round(frame.max_age_s * 1e3)) if frame.max_age_s else 0,
-            wait=frame.wait,
-            image=frame.image,
-        )
-        message.age_us = min(max(0, round((time.monotonic() - frame.captured_s) * 1e6)), _MAX_UINT32)
-        self._sent.append((frame.seq, frame.frame_id))
-        self._requests.put(message.SerializeToString())
+        """Send one frame as soon as those before it are on their way."""
+        self._frames.put(frame)
 
     def finish(self) -> None:
         """Half-close: the relay ends the stream after the last result."""
         self._finished = True
-        self._requests.put(None)
+        self._frames.put(None)
 
     def close(self) -> None:
         """Cancel the stream, unless it was finished and ends by itself, and close the channel."""
-        self._requests.put(None)
+        self._frames.put(None)
         if self._finished:
             self._listening.join(GOODBYE_S)  # a relay takes a cancelled stream for a camera that was lost
         self._call.cancel()
         self._channel.close()
+
+    def _messages(self) -> Iterator[bytes]:
+        """The frames as messages. gRPC takes the next one when the network has taken the one before: only then it is
+        known how old it is, and whether it is worth to be sent."""
+        while (frame := self._frames.get()) is not None:
+            age_s = time.monotonic() - frame.captured_s
+            if 0 < frame.max_age_s <= age_s:
+                self._listener.answered(frame.seq, Answer.dropped(DropReason.EXPIRED))
+                continue
+            self._sent.append((frame.seq, frame.frame_id))
+            yield to_message(frame, age_s)
 
     def _listen(self) -> None:
         """Report the relay's results until the stream ends."""
@@ -125,6 +126,20 @@ class RelayConnection:
             if frame_id != result.frame_id:
                 raise ValueError(f"the relay answered frame {result.frame_id}; expected frame {frame_id}")
             yield seq, to_answer(result)
+
+
+def to_message(frame: Outgoing, age_s: float) -> bytes:
+    """A frame of this age as it goes over the wire."""
+    message = pb.Frame(
+        camera_id=frame.camera_id,
+        frame_id=frame.frame_id,
+        capture_time_unix_ns=frame.captured_unix_ns,
+        age_us=min(max(0, round(age_s * 1e6)), _MAX_UINT32),
+        max_age_ms=max(1, round(frame.max_age_s * 1e3)) if frame.max_age_s else 0,
+        wait=frame.wait,
+        image=frame.image,
+    )
+    return bytes(message.SerializeToString())
 
 
 def to_answer(result: pb.Result) -> Answer:

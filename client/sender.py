@@ -12,7 +12,7 @@ from client.ledger import Entry
 from client.stream_config import StreamConfig
 from client.stream_state import Link, Phase, StreamState
 from client.transport import Answer, Connection, Outgoing, Transport
-from client.types import DropReason
+from client.types import DropReason, Frame
 
 ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
 
@@ -25,7 +25,6 @@ class Sender:
 
     def __init__(self, state: StreamState, transport: Transport, config: StreamConfig, *, live: bool) -> None:
         self._state, self._transport, self._config, self._live = state, transport, config, live
-        self._window = config.window_for(live)
         self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
         self.reconnects = 0
 
@@ -89,7 +88,7 @@ class Sender:
         state = self._state
 
         def decided() -> bool:
-            place = state.waiting is not None and state.held < self._window
+            place = state.waiting is not None and state.held < state.control.window
             return place or link.is_broken or state.nothing_left
 
         while True:
@@ -123,7 +122,7 @@ class Sender:
         early = self._expired(entry)
         if early is None and image is None:
             try:
-                image = encode_jpeg(frame.image_bgr, config.jpeg_quality, config.max_side_px)
+                image = self._encode(frame)
             except ValueError as error:
                 early = Answer.errored("INVALID_ARGUMENT", str(error))
             early = early or self._expired(entry)
@@ -134,6 +133,7 @@ class Sender:
                 return state.settle(entry, early or Answer.errored("INTERNAL", "no image"))
             entry.encoded_s = time.monotonic()
             state.in_flight[entry.seq] = entry
+            state.control.sent(entry.seq)
         connection.send(
             Outgoing(
                 entry.seq,
@@ -147,6 +147,13 @@ class Sender:
             )
         )
         return None
+
+    def _encode(self, frame: Frame) -> bytes:
+        """The picture as small as it has to be now. Raises ValueError."""
+        config, image = self._config, frame.image_bgr
+        longer_px = max(image.shape[:2]) if image is not None else 0
+        how = self._state.control.rendition(config.jpeg_quality, longer_px, config.max_side_px)
+        return encode_jpeg(image, how.quality, how.max_side_px)
 
     def _expired(self, entry: Entry) -> Answer | None:
         """The answer of a frame that is too old by now."""

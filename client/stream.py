@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
+from client.age_control import AgeControl
 from client.ledger import Entry
 from client.sender import Sender
 from client.stream_config import StreamConfig
@@ -51,7 +52,7 @@ class DetectionStream:
             target = RelayTransport(target)
         self.config = config or StreamConfig()
         self._source = source
-        self._state = StreamState(target.remainder_stage)
+        self._state = StreamState(target.remainder_stage, self.config.control_for(live=source.live))
         self._sender = Sender(self._state, target, self.config, live=source.live)
         self._capture_thread = self._thread("capture", self._capture)
         self._send_thread = self._thread("send", self._send)
@@ -105,6 +106,11 @@ class DetectionStream:
     def connected(self) -> bool:
         """Whether frames can be sent now."""
         return self._state.connected
+
+    @property
+    def control(self) -> AgeControl:
+        """What holds its results' age: `window` frames in flight, `detail` of a picture's bytes (0..1)."""
+        return self._state.control
 
     @property
     def reconnects(self) -> int:
@@ -162,6 +168,8 @@ class DetectionStream:
             if over():
                 state.settle(entry, Answer.dropped(DropReason.SHUTDOWN))
                 return False
+        if state.waiting is not None and state.held >= state.control.window:
+            state.control.held_back()
         state.drop_waiting(DropReason.SOURCE_OVERRUN if state.connected else DropReason.UNSENT)
         state.waiting = entry
         state.changed()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.age_control import AgeControl
+
 
 @dataclass(frozen=True)
 class StreamConfig:
@@ -12,8 +14,10 @@ class StreamConfig:
     `max_age_s`: a frame older than this (seconds since capture) is dropped as expired wherever it is; 0: no limit.
     `jpeg_quality`: 1 to 100. `max_side_px`: a picture whose longer side is above this is sent scaled down to it
     (boxes are relative, so they stay true); 0: as it is. Encoded files are sent as they are.
-    `window`: frames that may be sent and not yet answered and taken. None: 2 for a live source, as many as a relay
-    infers at once for one camera, because a third would only grow old there; else 4, two on their way.
+    `adapt`: lower quality and size while the network is too slow for results of `max_age_s`; `jpeg_quality` and
+    `max_side_px` are then the best that is sent. Nothing is adapted without a max age.
+    `window`: frames that may be sent and not yet answered and taken. None: for a live source 2 at first, as many as a
+    relay infers at once for one camera, then as many as keep to `max_age_s`; else 4, two on their way.
     `connect_timeout_s`: the stream raises Unreachable if nobody answers for so long: at the start, and for a
     source that is not live at any time; None: it tries for ever.
     `drain_s`: how long `stop` waits for the answers of frames that were sent.
@@ -23,6 +27,7 @@ class StreamConfig:
     max_age_s: float = 0.2
     jpeg_quality: int = 85
     max_side_px: int = 0
+    adapt: bool = False
     window: int | None = None
     connect_timeout_s: float | None = 10.0
     drain_s: float = 2.0
@@ -41,6 +46,8 @@ class StreamConfig:
         if self.connect_timeout_s is not None and self.connect_timeout_s <= 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
 
-    def window_for(self, live: bool) -> int:
-        """The window of a stream whose source is live or not."""
-        return self.window if self.window is not None else 2 if live else 4
+    def control_for(self, *, live: bool) -> AgeControl:
+        """What controls a stream whose source is live or not."""
+        window = self.window if self.window is not None else 2 if live else 4
+        fixed = self.window is not None or not live
+        return AgeControl(self.max_age_s, window, fixed=fixed, adapt=self.adapt)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
+from client.age_control import AgeControl, Trip
 from client.ledger import Entry, Ledger
 from client.transport import Answer
 from client.types import DropReason
@@ -16,8 +17,9 @@ from client.types import DropReason
 class StreamState:
     """All that changes in a stream. Methods and attributes are for who holds `cond`."""
 
-    def __init__(self, remainder_stage: str) -> None:
+    def __init__(self, remainder_stage: str, control: AgeControl) -> None:
         self.cond = threading.Condition()
+        self.control = control
         self.ledger = Ledger(remainder_stage)
         self.waiting: Entry | None = None  # the frame that will be sent next
         self.in_flight: dict[int, Entry] = {}
@@ -47,6 +49,21 @@ class StreamState:
         """One frame's fate."""
         self.ledger.settle(entry, answer)
         self.changed()
+
+    def settle_sent(self, entry: Entry, answer: Answer) -> None:
+        """The fate of a frame that was sent, as the other end or the connection tells it."""
+        now_s = time.monotonic()
+        theirs_s = sum(answer.stages_ms.values()) / 1e3
+        trip = Trip(
+            entry.seq,
+            age_s=now_s - entry.frame.captured_s,
+            own_s=now_s - entry.taken_s - theirs_s,
+            theirs_s=theirs_s,
+            status=answer.status,
+            reason=str(answer.reason or ""),
+        )
+        self.control.answered(trip, now_s)
+        self.settle(entry, answer)
 
     def drop_waiting(self, reason: DropReason) -> None:
         """The frame that waits, if there is one, will not be sent."""
@@ -119,7 +136,7 @@ class Link:
             entry = self._state.in_flight.pop(seq, None) if self.phase is Phase.READY else None
             if entry is not None:
                 self.answered_any = self._state.answered_once = True
-                self._state.settle(entry, answer)
+                self._state.settle_sent(entry, answer)
 
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """The connection is lost, and with it the frames that were sent."""
