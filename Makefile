@@ -12,7 +12,7 @@ SERVER ?=
 FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack bench-peers chaos conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack bench-peers chaos demo-rollout conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -40,6 +40,9 @@ bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
 
 bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightline beside what one would use instead (5 minutes, and an environment of its own).
 	@$(BIN)/python -m bench.run --python .venv-peers/bin/python --plot docs/images/peers.svg $(ARGS)
+
+demo-rollout: $(VENV)/run.stamp ## Roll a good model out, and wrong, slow and dead ones back (2 minutes).
+	@$(BIN)/python -m sightline.rollout.demo $(ARGS)
 
 chaos: $(VENV)/test.stamp ## Faults under cameras: ages, recovery, and whether the frames add up (2.5 minutes).
 	@$(BIN)/python -m loadtest.chaos

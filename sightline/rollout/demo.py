@@ -20,6 +20,7 @@ from pathlib import Path
 from client.sources import SourceOptions, open_source
 from loadtest.wrong_model import FAULTS, WrongModel, forward
 from mesh.resources import MeshError
+from mesh.run.rollout import RolloutFolder
 from sightline import interrupts
 from sightline.models import ServedModel, prepare
 from sightline.ports import LOOPBACK, Ports, free_port
@@ -33,7 +34,7 @@ from sightline.rollout.simulate import rates
 from sightline.stack import READY_TIMEOUT_S, Entrance, join, start_server
 from sightline.up import CANARY
 
-CAMERAS, FPS, SIZE = 3, 8, "960x540"
+CAMERAS, FPS, SIZE = 3, 8, "640x360"
 SHADOW_PERCENT = 30
 FEWER = {"min_requests": "15", "min_frames": "25"}  # 24 frames/s, 5 % of them: 1.2 a second
 SLOW_S = 0.5
@@ -108,6 +109,7 @@ def _stack(
     with join(
         children, where, ports, (), lambda line: None, f"relay-{name}", rollout=folder, relay_options=options
     ) as entrance:
+        RolloutFolder(folder).set_weight(0)  # istio/base begins with 20 %
         yield entrance, folder
 
 
@@ -171,8 +173,8 @@ def _row(outcome: Outcome) -> str:
     total = sum(outcome.by_version.values()) or 1
     end = "promoted" if outcome.promoted else "rolled back"
     return (
-        f"{outcome.scene.name:<28}{end:<13}{outcome.took_s:>5.0f} s{outcome.delivered:>7}{outcome.errored:>6}"
-        f"{outcome.dropped:>6}{100 * outcome.by_version[2] / total:>7.1f} %  "
+        f"{outcome.scene.name:<28}{end:<12}{outcome.took_s:>5.0f} s{outcome.delivered:>11}{outcome.errored:>8}"
+        f"{outcome.dropped:>7}{100 * outcome.by_version[2] / total:>7.1f} %  "
         f"{'yes' if outcome.as_expected else 'NO'}\n    {outcome.reason[:WORDS]}"
     )
 
@@ -193,9 +195,7 @@ def run(runs: Path = Path("runs/demo-rollout")) -> int:
             start_server(children, f"server-{version}", model, ports[version])
         for port in ports.values():
             wait_serving(f"{LOOPBACK}:{port}", READY_TIMEOUT_S, children.check)
-        print(
-            f"{CAMERAS} cameras x {FPS} fps, {SHADOW_PERCENT} % of the frames compared; reports in {runs / 'reports'}"
-        )
+        print(f"{CAMERAS} cameras x {FPS} fps, {SHADOW_PERCENT} % compared; reports in {runs / 'reports'}")
         for play in (_good, _bad):
             outcomes += play(children, ports, gates, runs)
     print(
