@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -43,11 +44,23 @@ EXTRAS = {
 
 app = typer.Typer(
     name="sightline",
-    help="Real-time object detection serving: export YOLOv8, serve it, stream cameras through it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sightline {version('sightline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Real-time object detection serving: export YOLOv8, serve it, stream cameras through it."""
 
 
 @app.command()
