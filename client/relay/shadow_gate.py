@@ -96,9 +96,7 @@ def judge(name: str, interval: tuple[float, float, float], *, least: float | Non
     right = value >= limit if least is not None else value <= limit
     verdict = FAIL if wrong else PASS if right else WAIT
     side = "at least" if least is not None else "at most"
-    shown = f"{name} {value:.3g} ({low:.3g} to {high:.3g}), {side} {limit:g}" + (
-        f": {text}" if text else ""
-    )
+    shown = f"{name} {value:.3g} ({low:.3g} to {high:.3g}), {side} {limit:g}" + (f": {text}" if text else "")
     return Check(name, verdict, shown, value, low, high, limit)
 
 
