@@ -38,17 +38,28 @@ class Ports:
             if number in taken:
                 raise ValueError(f"{option} and {taken[number]} are both {number}: give each its own")
             taken[number] = option
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((LOOPBACK, number))
-                except OSError as error:
-                    raise PortTaken(
-                        f"port {number}: {error.strerror}; choose another with {option}"
-                    ) from None
+            try:
+                _bind(number)
+            except OSError as error:
+                raise PortTaken(f"port {number}: {error.strerror}; choose another with {option}") from None
 
     def _options(self) -> list[tuple[str, int]]:
         return [("--" + name.replace("_", "-"), n) for name, n in vars(self).items() if n is not None]
+
+
+def is_free(number: int) -> bool:
+    """Whether a loopback port can be listened on."""
+    try:
+        _bind(number)
+    except OSError:
+        return False
+    return True
+
+
+def _bind(number: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((LOOPBACK, number))
 
 
 def free_port() -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.security import Security
+from mesh.stack import RELAY, SERVING
 from model import contract
 from sightline.models import ServedModel
+from sightline.monitoring.prometheus import ENVOY, Target
 from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import ChildDied, Children
 from sightline.ready import wait_serving
@@ -34,14 +36,17 @@ class Entrance:
     address: str  # host:port
     security: Security
     check: Callable[[], None]  # raises ChildDied if a part of the stack is gone
+    targets: tuple[Target, ...] = ()  # what Prometheus may scrape
 
 
 def start_server(children: Children, name: str, model: ServedModel, port: int, rest_port: int = 0) -> None:
-    """Start a model server for one version folder's base path."""
+    """Start a model server for one version folder's base path. Its metrics are at `rest_port`, if it has one."""
+    monitoring = children.log_folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }\n")
     children.start(name, [
         sys.executable, "-m", "sightline", "serve", f"--port={port}", f"--rest_api_port={rest_port}",
         f"--model_name={contract.MODEL_NAME}", f"--model_base_path={model.base.resolve()}",
-        "--enable_grpc_healthcheck_service=true",
+        "--enable_grpc_healthcheck_service=true", f"--monitoring_config_file={monitoring}",
     ])  # fmt: skip
 
 
@@ -63,7 +68,9 @@ def plain_stack(children: Children, model: ServedModel, ports: Ports) -> Iterato
     """One model server and the relay, nothing between them."""
     start_server(children, "server", model, ports.port, ports.rest_api_port)
     wait_serving(f"{LOOPBACK}:{ports.port}", READY_TIMEOUT_S, children.check)
-    yield Entrance(start_relay(children, f"{LOOPBACK}:{ports.port}", ports), Security(), children.check)
+    address = start_relay(children, f"{LOOPBACK}:{ports.port}", ports)
+    targets = (_relay_target(ports), Target(SERVING, f"{LOOPBACK}:{ports.rest_api_port}", "v1"))
+    yield Entrance(address, Security(), children.check, targets)
 
 
 @contextmanager
@@ -84,17 +91,19 @@ def meshed_stack(
     from mesh.render.topology import Address
 
     servers: dict[str, list[Address]] = {}
+    targets = []
     for version, model in models.items():
         first = not servers
-        port = ports.port if first else free_port()
-        start_server(children, f"server-{version}", model, port, ports.rest_api_port if first else 0)
+        port, rest_port = (ports.port, ports.rest_api_port) if first else (free_port(), free_port())
+        start_server(children, f"server-{version}", model, port, rest_port)
         servers[version] = [Address(LOOPBACK, port)]
+        targets.append(Target(SERVING, f"{LOOPBACK}:{rest_port}", version))
     for (address,) in servers.values():
         wait_serving(str(address), READY_TIMEOUT_S, children.check)
     with join(
         children, servers, ports, components, say, rollout=rollout, relay_options=relay_options
     ) as entrance:
-        yield entrance
+        yield replace(entrance, targets=(*entrance.targets, *targets))
 
 
 @contextmanager
@@ -115,7 +124,7 @@ def join(
     from mesh.stack import component_folder, istio_folder, stack_topology
 
     istio = istio_folder()
-    outbound = Address(LOOPBACK, free_port())
+    outbound, stats = Address(LOOPBACK, free_port()), Address(LOOPBACK, free_port())
     folders = tuple(component_folder(name, istio) for name in components)
     if rollout is not None:
         RolloutFolder(rollout).prepare()
@@ -130,6 +139,7 @@ def join(
         ),
         folders,
         mesh_config=istio / "install" / "istiod-values.yaml",
+        stats=stats,
         logs=children.log_folder,
         log=say,
     )
@@ -143,7 +153,12 @@ def join(
         assert gateway is not None
         (listen,) = gateway.listen.values()
         security = Security(ca=mesh.ca_file, token_of=mesh.issuer.token)
-        yield Entrance(str(listen), security, lambda: _check(children, mesh))
+        targets = (_relay_target(ports), Target(ENVOY, str(stats)))
+        yield Entrance(str(listen), security, lambda: _check(children, mesh), targets)
+
+
+def _relay_target(ports: Ports) -> Target:
+    return Target(RELAY, f"{LOOPBACK}:{ports.http_port}")
 
 
 def _check(children: Children, mesh: Mesh) -> None:

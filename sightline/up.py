@@ -16,6 +16,7 @@ from client.detect_config import DetectConfig
 from client.report import Summary
 from model import contract
 from sightline.models import ServedModel, prepare
+from sightline.monitoring.prometheus import prometheus_binary, start_prometheus
 from sightline.ports import LOOPBACK, Ports
 from sightline.processes import ChildDied, Children
 from sightline.stack import Entrance, meshed_stack, plain_stack
@@ -31,7 +32,8 @@ class UpConfig:
 
     `mesh`: join the parts by istio/ in a real Envoy, with v1 in fp32 and v2 in bf16; else one model server in
     `precision`. `components`: of istio/components, on top of its base. `models`: folder of exported models.
-    `runs`: folder of logs, and of what a rollout edits. `shadow_percent`, `shadow_pairs`: the relay's options.
+    `runs`: folder of logs, of what a rollout edits, and of Prometheus' data if there is `monitoring`. `shadow_percent`,
+    `shadow_pairs`: the relay's options.
     """
 
     detect: DetectConfig
@@ -43,6 +45,7 @@ class UpConfig:
     ports: Ports = field(default_factory=Ports)
     models: Path = Path("runs/models")
     runs: Path = Path("runs/up")
+    monitoring: bool = False
     shadow_percent: float = 0.0
     shadow_pairs: int = 0
 
@@ -70,6 +73,8 @@ def up(config: UpConfig, console: Console) -> int:
     config.ports.check_free()
     if config.mesh:
         _check_mesh(config.components)
+    if config.monitoring:
+        prometheus_binary()
     models = _models(config, say)
     for name, model in models.items():
         say(f"{name:<9} {model.text}")
@@ -84,6 +89,9 @@ def up(config: UpConfig, console: Console) -> int:
             through = " through Envoy with istio/" if config.mesh else ""
             say(f"cameras   stream to {entrance.address}{through}")
             say(f"live      http://{LOOPBACK}:{config.ports.http_port}/ (Ctrl-C stops)")
+            if config.monitoring:
+                url = start_prometheus(children, entrance.targets, config.runs / "prometheus")
+                say(f"metrics   {url} Prometheus, with the cluster's rules and alerts")
             entrance.check()
             summary = _stream(config, entrance, console)
             entrance.check()

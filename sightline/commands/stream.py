@@ -142,6 +142,9 @@ def up(
     ] = 8601,
     gateway_port: Annotated[int, typer.Option(help="The gateway's port for cameras, in the mesh.")] = 8443,
     models: Annotated[Path, typer.Option(help="Folder of exported models.")] = Path("runs/models"),
+    monitoring: Annotated[
+        bool, typer.Option("--monitoring", help="Run a Prometheus with the cluster's rules beside the stack.")
+    ] = False,
     shadow_percent: ShadowPercentOption = 0.0,
     shadow_pairs: ShadowPairsOption = 0,
 ) -> None:
@@ -170,6 +173,7 @@ def up(
         components=tuple(component or ()),
         ports=Ports(port, rest_api_port, relay_port, http_port, gateway_port if mesh else None),
         models=models,
+        monitoring=monitoring,
         shadow_percent=shadow_percent,
         shadow_pairs=shadow_pairs,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 
 PORT_OPTIONS = ("--port", "--rest-api-port", "--relay-port", "--http-port", "--gateway-port")
 MODEL = ("--weights", "demo", "--imgsz", "320")
+MONITORING = ("--monitoring",) if shutil.which("prometheus") else ()
 PLAIN = ("--no-mesh", "--precision", "fp32")  # the model that the mesh serves as v1
 
 
@@ -69,7 +71,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(models: Path) -> tuple[Done, Path]:
     """The first run on a fresh machine, through the mesh, by itself to its end; and its folder."""
     folder = models.parent / "first"
-    stacked = stack(models, "--duration", "4", "--max-age", "2", "--jsonl", "rows.jsonl", "--save")
+    options = ("--duration", "4", "--max-age", "2", "--jsonl", "rows.jsonl", "--save", *MONITORING)
+    stacked = stack(models, *options)
     running = Running(stacked.arguments, folder)
     try:
         running.until_says("ready ")
@@ -114,6 +117,28 @@ def test_it_leaves_a_video_and_logs(first: tuple[Done, Path]) -> None:
     logs = {log.name: log.read_text() for log in (run / "logs").glob("*.log")}
     assert {"server-v1.log", "server-v2.log", "relay.log"} <= set(logs)
     assert not [name for name, text in logs.items() if "Traceback" in text]
+
+
+@pytest.mark.skipif(not MONITORING, reason="prometheus is not installed")
+def test_it_runs_prometheus_beside_it(first: tuple[Done, Path]) -> None:
+    done, folder = first
+    line = r"^metrics   http://127\.0\.0\.1:\d+/ Prometheus, with the cluster's rules and alerts$"
+    assert re.search(line, done.out, re.MULTILINE), done.out
+    data = folder / "runs" / "up" / "prometheus"
+    assert data.stat().st_mode & 0o077 == 0
+    assert any((data / "data" / "wal").iterdir())
+
+
+def test_without_prometheus_it_says_so_before_anything_else(
+    models: Path, tmp_path: Path, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = main(*stack(models, "--monitoring").arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.error_line == (
+        "sightline: --monitoring: there is no prometheus on the PATH: apt-get install prometheus (Debian), "
+        "or leave it out"
+    )
 
 
 def test_a_second_run_exports_nothing_and_ctrl_c_ends_it(
