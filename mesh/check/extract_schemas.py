@@ -83,7 +83,7 @@ def extract(archive: Path) -> Schema:
     for file in sources:
         root = defs[file]
         fields = root.get("properties", {})
-        if {"apiVersion", "kind"} <= set(fields) and not file.endswith("List"):
+        if {"apiVersion", "kind", "metadata"} <= set(fields) and not file.endswith("List"):
             (version,) = resolve(fields["apiVersion"], defs)["enum"]
             (kind,) = resolve(fields["kind"], defs)["enum"]
             kinds[f"{version} {kind}"] = file
