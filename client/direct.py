@@ -10,7 +10,7 @@ import grpc
 
 from client.channel import CHANNEL_OPTIONS, status_line
 from client.predict import PREDICT, parse_response, request_bytes
-from client.transport import Answer, Listener, Outgoing
+from client.transport import Answer, Listener, Outgoing, SourceReport
 from client.types import DropReason, Status
 from model.contract import MODEL_NAME, SIGNATURE
 
@@ -72,6 +72,9 @@ class DirectConnection:
         self._listener.answered(frame.seq, _answer(call, error, limited=frame.max_age_s > 0))
         if error is not None and error.code() is grpc.StatusCode.UNIMPLEMENTED:
             self._listener.broken(f"{status_line(error)} (this is no model server)", wrong_service=True)
+
+    def report(self, camera_id: str, report: SourceReport) -> None:
+        """Nobody there wants to know."""
 
     def finish(self) -> None:
         """Nothing to tell the server."""

@@ -13,7 +13,7 @@ import grpc
 from client.channel import CHANNEL_OPTIONS, status_line
 from client.predict import to_detections
 from client.security import Security
-from client.transport import Answer, Listener, Outgoing
+from client.transport import Answer, Listener, Outgoing, SourceReport
 from client.types import DropReason, Status
 from client.wire import relay_pb2 as pb
 
@@ -64,7 +64,7 @@ class RelayConnection:
         self, target: str, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], listener: Listener
     ) -> None:
         self._listener = listener
-        self._frames: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
+        self._frames: queue.SimpleQueue[Outgoing | pb.Frame | None] = queue.SimpleQueue()
         self._sent: deque[tuple[int, int]] = deque()  # (seq, frame_id) of the frames without an answer
         self._channel = channel
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
@@ -76,6 +76,12 @@ class RelayConnection:
     def send(self, frame: Outgoing) -> None:
         """Send one frame as soon as those before it are on their way."""
         self._frames.put(frame)
+
+    def report(self, camera_id: str, report: SourceReport) -> None:
+        """Tell how the source is now."""
+        retry_ms = min(max(0, round(report.retry_s * 1e3)), _MAX_UINT32)
+        source = pb.Source(state=report.state, problem=report.problem, retry_ms=retry_ms)
+        self._frames.put(pb.Frame(camera_id=camera_id, source=source))
 
     def finish(self) -> None:
         """Half-close: the relay ends the stream after the last result."""
@@ -94,6 +100,9 @@ class RelayConnection:
         """The frames as messages. gRPC takes the next one when the network has taken the one before: only then it is
         known how old it is, and whether it is worth to be sent."""
         while (frame := self._frames.get()) is not None:
+            if isinstance(frame, pb.Frame):
+                yield frame.SerializeToString()
+                continue
             age_s = time.monotonic() - frame.captured_s
             if 0 < frame.max_age_s <= age_s:
                 self._listener.answered(frame.seq, Answer.dropped(DropReason.EXPIRED))
@@ -120,6 +129,9 @@ class RelayConnection:
 
     def _results(self) -> Iterator[tuple[int, Answer]]:
         for result in self._call:
+            if result.HasField("retry"):
+                self._listener.retry()
+                continue
             if not self._sent:
                 raise ValueError(f"the relay answered frame {result.frame_id}, which was not sent")
             seq, frame_id = self._sent.popleft()

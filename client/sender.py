@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from client.backoff import Backoff
 from client.encode import encode_jpeg
@@ -11,20 +13,44 @@ from client.errors import Unreachable, WrongService
 from client.ledger import Entry
 from client.stream_config import StreamConfig
 from client.stream_state import Link, Phase, StreamState
-from client.transport import Answer, Connection, Outgoing, Transport
-from client.types import DropReason, Frame
+from client.transport import Answer, Connection, Outgoing, SourceReport, Transport
+from client.types import DropReason, Frame, Source
 
 ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
+LOOK_EVERY_S = 0.5  # at a source that can tell how it is
+MAX_PROBLEM = 300  # letters of an error
+
+
+@runtime_checkable
+class ReportingSource(Protocol):
+    """A source that may go away and come back. `changed` is called when `report` may say something else."""
+
+    changed: Callable[[], None]
+
+    def report(self) -> SourceReport:
+        """How it is now."""
+
+    def retry_now(self) -> None:
+        """Try again now, if it is waiting to."""
 
 
 class Sender:
-    """Runs on a thread of its own until there is nothing left to send. `live`: the source's.
+    """Runs on a thread of its own until there is nothing left to send. `reporting`: the source, if it tells how it is.
 
     Raises from `run`: Unreachable, WrongService (see DetectionStream).
     """
 
-    def __init__(self, state: StreamState, transport: Transport, config: StreamConfig, *, live: bool) -> None:
-        self._state, self._transport, self._config, self._live = state, transport, config, live
+    def __init__(
+        self,
+        state: StreamState,
+        transport: Transport,
+        config: StreamConfig,
+        source: Source,
+        reporting: ReportingSource | None,
+    ) -> None:
+        self._state, self._transport, self._config = state, transport, config
+        self._camera_id, self._live, self._reporting = source.camera_id, source.live, reporting
+        self._told = ""  # the source's state that the other end knows
         self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
         self.reconnects = 0
 
@@ -81,21 +107,29 @@ class Sender:
                 )
             if over:
                 state.drop_waiting(DropReason.UNSENT)
-            state.cond.wait_for(lambda: state.nothing_left, timeout=self._backoff.next_s())
+            state.hurry, pause_s = False, self._backoff.next_s()
+            state.cond.wait_for(lambda: state.nothing_left or state.hurry, pause_s)
 
     def _feed(self, connection: Connection, link: Link) -> None:
         """Send frames as the window allows, until the link breaks or nothing is left."""
         state = self._state
+        look_s = LOOK_EVERY_S if self._reporting is not None else None
+        self._told = "streaming"
+
+        def may_send() -> bool:
+            return state.waiting is not None and state.held < state.control.window
 
         def decided() -> bool:
-            place = state.waiting is not None and state.held < state.control.window
-            return place or link.is_broken or state.nothing_left
+            return may_send() or link.is_broken or state.nothing_left or self._source_state() != self._told
 
         while True:
+            self._tell_source(connection)
             with state.cond:
-                state.cond.wait_for(decided)
-                if link.is_broken or state.nothing_left or state.waiting is None:
+                state.cond.wait_for(decided, look_s)
+                if link.is_broken or state.nothing_left:
                     return
+                if state.waiting is None or not may_send():
+                    continue
                 entry, state.waiting = state.waiting, None
                 state.held += 1
                 entry.sent = True
@@ -103,10 +137,23 @@ class Sender:
                 state.changed()
             self._send(entry, connection, link)
 
+    def _source_state(self) -> str:
+        """What the other end should know of the source."""
+        return self._reporting.report().state if self._reporting is not None else self._told
+
+    def _tell_source(self, connection: Connection) -> None:
+        """Tell the other end how the source is, if that is news."""
+        if self._reporting is not None and (report := self._reporting.report()).state != self._told:
+            self._told = report.state
+            connection.report(self._camera_id, report)
+
     def _drain(self, connection: Connection, link: Link) -> None:
         """Wait for the answers of what was sent; once the stream is stopping, not for long."""
-        connection.finish()
         state = self._state
+        if state.error is not None:
+            problem = str(state.error)[:MAX_PROBLEM] or type(state.error).__name__
+            connection.report(self._camera_id, SourceReport("failed", problem))
+        connection.finish()
 
         def drained() -> bool:
             return link.is_broken or not state.in_flight

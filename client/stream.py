@@ -14,7 +14,7 @@ from typing import Self
 
 from client.age_control import AgeControl
 from client.ledger import Entry
-from client.sender import Sender
+from client.sender import ReportingSource, Sender
 from client.stream_config import StreamConfig
 from client.stream_state import StreamState
 from client.transport import Answer, Transport
@@ -53,7 +53,11 @@ class DetectionStream:
         self.config = config or StreamConfig()
         self._source = source
         self._state = StreamState(target.remainder_stage, self.config.control_for(live=source.live))
-        self._sender = Sender(self._state, target, self.config, live=source.live)
+        reporting = source if isinstance(source, ReportingSource) else None
+        if reporting is not None:
+            self._state.retry_source = reporting.retry_now
+            reporting.changed = self._source_changed
+        self._sender = Sender(self._state, target, self.config, source, reporting)
         self._capture_thread = self._thread("capture", self._capture)
         self._send_thread = self._thread("send", self._send)
 
@@ -117,6 +121,13 @@ class DetectionStream:
         """Connections made after the first that worked."""
         return self._sender.reconnects
 
+    def retry_now(self) -> None:
+        """Try again at once whatever is waited for: the source, or the other end."""
+        self._state.retry_source()
+        with self._state.cond:
+            self._state.hurry = True
+            self._state.changed()
+
     def stop(self) -> None:
         """Take no more frames, and return at once (from a signal handler too). The iterator ends after the last
         result: frames that were sent get `drain_s` to be answered, the others are dropped{shutdown}."""
@@ -137,6 +148,10 @@ class DetectionStream:
         self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
     ) -> None:
         self.close()
+
+    def _source_changed(self) -> None:
+        with self._state.cond:
+            self._state.changed()
 
     # --- threads -----------------------------------------------------------------------------------------
     def _capture(self) -> None:

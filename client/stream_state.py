@@ -31,9 +31,11 @@ class StreamState:
         )  # when the other end was last there; at first, when the stream began
         self.source_done = False
         self.stopping = False
+        self.hurry = False  # whoever pauses before the next attempt to connect shall go on
         self.ended = False
         self.error: Exception | None = None
         self.wake_async: Callable[[], object] | None = None
+        self.retry_source: Callable[[], object] = lambda: None
 
     @property
     def nothing_left(self) -> bool:
@@ -137,6 +139,10 @@ class Link:
             if entry is not None:
                 self.answered_any = self._state.answered_once = True
                 self._state.settle_sent(entry, answer)
+
+    def retry(self) -> None:
+        """Somebody at the other end wants the source to be tried again now."""
+        self._state.retry_source()
 
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """The connection is lost, and with it the frames that were sent."""

@@ -49,6 +49,16 @@ class Answer:
         return cls(Status.ERRORED, error=f"{code}: {message}")
 
 
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How a camera's source is: `state` (connecting, streaming, stalled, backing off, failed), why it failed, and
+    when it backs off, the seconds until the next attempt."""
+
+    state: str
+    problem: str = ""
+    retry_s: float = 0.0
+
+
 class Listener(Protocol):
     """What a connection reports to. Callable from any thread; must not block."""
 
@@ -57,6 +67,9 @@ class Listener(Protocol):
 
     def answered(self, seq: int, answer: Answer) -> None:
         """One frame's answer. Answers may come in any order."""
+
+    def retry(self) -> None:
+        """Somebody at the other end wants the source to be tried again now."""
 
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """The connection is lost: no more answers will come. `wrong_service`: trying again is useless."""
@@ -67,6 +80,9 @@ class Connection(Protocol):
 
     def send(self, frame: Outgoing) -> None:
         """Send one frame; returns without waiting for its answer."""
+
+    def report(self, camera_id: str, report: SourceReport) -> None:
+        """Tell how the source is now."""
 
     def finish(self) -> None:
         """No more frames will be sent; answers may still come."""

@@ -3,85 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from client.relay.history import History
 from client.tally import plain_error
 from client.wire import relay_pb2 as pb
 
-HISTORY_S = 60
-RATE_S = 5  # rates are those of so many full seconds
 STALLED_S = 2.0  # an open stream without a frame for so long, and for so many of its frame intervals:
 STALLED_INTERVALS = 4
 UNANSWERED_S = 3.0  # frames come, and none was delivered for so long
 GONE_KEPT, GONE_KEPT_S = 64, 600.0  # cameras that left: how many and how long they stay on the board
 MAX_GAP = 100_000  # of frame ids; a camera that makes them up must not fill the page
+MAX_PROBLEM = 300  # letters of what a camera says of itself
 AT_CAMERA = "camera"  # gaps in the frame ids: frames that the camera dropped before it sent them
 
 
-@dataclass(slots=True)
-class Second:
-    """What was settled within one second of the loop's time. Ages in ms, of delivered results."""
-
-    number: int
-    delivered: int = 0
-    errored: int = 0
-    age_sum_ms: float = 0.0
-    age_max_ms: float = 0.0
-    dropped: dict[str, int] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
-
-    def count_delivered(self, version: str, age_ms: float) -> None:
-        """A delivered frame."""
-        self.delivered += 1
-        self.age_sum_ms += age_ms
-        self.age_max_ms = max(self.age_max_ms, age_ms)
-        self.versions[version] = self.versions.get(version, 0) + 1
+# What a camera may say of its source.
+CONNECTING, STREAMING, STALLED, BACKING_OFF, FAILED = (
+    "connecting",
+    "streaming",
+    "stalled",
+    "backing off",
+    "failed",
+)
+SOURCE_STATES = frozenset({CONNECTING, STREAMING, STALLED, BACKING_OFF, FAILED})
 
 
-class History:
-    """The last minute, second by second; seconds in which nothing happened take no memory."""
+class Stream(Protocol):
+    """One of a camera's streams."""
 
-    __slots__ = ("_seconds",)
-
-    def __init__(self) -> None:
-        self._seconds: deque[Second] = deque(maxlen=HISTORY_S)
-
-    def at(self, now_s: float) -> Second:
-        """The second to count in."""
-        number = int(now_s)
-        if not self._seconds or self._seconds[-1].number != number:
-            self._seconds.append(Second(number))
-        return self._seconds[-1]
-
-    def summary(self, now_s: float) -> dict[str, Any]:
-        """The rate, and sums over the last minute, in words that JSON knows."""
-        now = int(now_s)
-        recent = [second for second in self._seconds if second.number > now - HISTORY_S]
-        rated = [second for second in recent if now - RATE_S <= second.number < now]
-        delivered = sum(second.delivered for second in rated)
-        age_ms = sum(second.age_sum_ms for second in rated) / delivered if delivered else None
-        return {
-            "fps": round(delivered / RATE_S, 1),
-            "age_ms": age_ms if age_ms is None else round(age_ms, 1),
-            "delivered": sum(second.delivered for second in recent),
-            "errored": sum(second.errored for second in recent),
-            "dropped": _sum(second.dropped for second in recent),
-            "versions": _sum(second.versions for second in recent),
-        }
-
-    def ages_ms(self, now_s: float) -> list[list[float] | None]:
-        """Mean and greatest age of each full second, the oldest first; None where nothing was delivered."""
-        now = int(now_s)
-        ages: list[list[float] | None] = [None] * HISTORY_S
-        for second in self._seconds:
-            where = second.number - now + HISTORY_S
-            if 0 <= where < HISTORY_S and second.delivered:
-                mean_ms = second.age_sum_ms / second.delivered
-                ages[where] = [round(mean_ms, 1), round(second.age_max_ms, 1)]
-        return ages
+    def retry(self) -> None:
+        """Ask the camera to try its source again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +55,14 @@ class CameraView:
         self.camera_id = camera_id
         self.history = History()
         self.watchers = watchers
-        self.streams = 0
+        self.streams: set[Stream] = set()
         self.newest: Shown | None = None
         self.max_age_ms = 0
         self.left_s = 0.0  # when its last stream ended
         self.lost = False  # that stream broke off
         self.problem = ""  # of the newest result that was an error or delivered, if it was an error
+        self._source, self._source_problem = STREAMING, ""  # as the camera says
+        self._source_since_s = self._retry_at_s = 0.0
         self._delivered_s = 0.0
         self._arrived_s = 0.0
         self._interval_s = 0.0
@@ -124,9 +81,21 @@ class CameraView:
                 self.dropped(AT_CAMERA, now_s, min(gap, MAX_GAP))
         self._last_id, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
 
-    def joined(self, now_s: float) -> None:
+    def source_is(self, source: pb.Source, now_s: float) -> None:
+        """The camera tells how its source is."""
+        if source.state in SOURCE_STATES:
+            self._source, self._source_problem = source.state, source.problem[:MAX_PROBLEM]
+            self._source_since_s, self._retry_at_s = now_s, now_s + source.retry_ms / 1e3
+
+    def retry(self) -> None:
+        """Ask the camera to try its source again now; one that is not connected cannot be asked."""
+        for stream in self.streams:
+            stream.retry()
+
+    def joined(self, stream: Stream, now_s: float) -> None:
         """A stream of it opened."""
-        self.streams += 1
+        self.streams.add(stream)
+        self._source = STREAMING
         self._last_id, self._shown_id, self._interval_s = None, -1, 0.0
         self._arrived_s = self._delivered_s = now_s
 
@@ -150,9 +119,9 @@ class CameraView:
             dropped = history.at(now_s).dropped
             dropped[reason] = dropped.get(reason, 0) + count
 
-    def left(self, now_s: float, lost: int, *, broke: bool) -> None:
+    def left(self, stream: Stream, now_s: float, lost: int, *, broke: bool) -> None:
         """A stream ended, or broke off; `lost` of its frames will not be answered."""
-        self.streams -= 1
+        self.streams.discard(stream)
         self.left_s, self.lost, self.problem = now_s, broke, ""
         if lost:
             self.dropped("disconnected", now_s, lost)
@@ -164,32 +133,42 @@ class CameraView:
             self.newest = Shown(self._serial, image, result)
 
     def state(self, now_s: float) -> str:
-        """In a word: streaming, unanswered, failing, stalled, lost or ended."""
+        """In a word or two. Of its source, as it says: connecting, backing off, failed. Of its frames: streaming,
+        stalled (none comes), unanswered, failing. Of its stream: lost (it broke off), ended."""
+        if self._source == FAILED:
+            return FAILED
         if not self.streams:
             return "lost" if self.lost else "ended"
+        if self._source in (CONNECTING, BACKING_OFF):
+            return self._source
         intervals_s = STALLED_INTERVALS * self._interval_s
         if now_s - self._arrived_s > max(STALLED_S, intervals_s):
-            return "stalled"
+            return STALLED
         if now_s - self._delivered_s > max(UNANSWERED_S, intervals_s):
             return "failing" if self.problem else "unanswered"
-        return "streaming"
+        return STREAMING
 
     def since_s(self, now_s: float) -> float:
-        """Seconds since it left, else since its last frame, or since the last delivered one while frames come."""
+        """Seconds since it left, else since its source is as it is, since its last frame, or since the last delivered
+        one while frames come."""
+        state = self.state(now_s)
+        if state in (CONNECTING, BACKING_OFF, FAILED):
+            return now_s - self._source_since_s
         if not self.streams:
             return now_s - self.left_s
-        state = self.state(now_s)
         return now_s - (self._delivered_s if state in ("failing", "unanswered") else self._arrived_s)
 
     def summary(self, now_s: float) -> dict[str, Any]:
         """All of it but the picture."""
+        state = self.state(now_s)
         return {
             "id": self.camera_id,
-            "state": self.state(now_s),
+            "state": state,
             "since_s": round(self.since_s(now_s), 1),
-            "streams": self.streams,
+            "retry_s": round(max(0.0, self._retry_at_s - now_s), 1) if state == BACKING_OFF else None,
+            "streams": len(self.streams),
             "max_age_ms": self.max_age_ms,
-            "problem": self.problem,
+            "problem": self._source_problem if state == FAILED else self.problem,
             "ages_ms": self.history.ages_ms(now_s) if self.watchers else None,
             **self.history.summary(now_s),
         }
@@ -202,17 +181,18 @@ class Board:
         self.views: dict[str, CameraView] = {}
         self.total = History()
         self.problem = "not asked yet"  # why the model is not available; "": it is
+        self.model: Callable[[], dict[str, Any]] = dict  # what goes on there
         self._watched: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
 
-    def join(self, camera_id: str) -> CameraView:
+    def join(self, camera_id: str, stream: Stream) -> CameraView:
         """A stream of this camera begins."""
         self._forget()
         view = self.views.get(camera_id)
         if view is None:
             view = CameraView(camera_id, self.total, self._watched[camera_id])
             self.views[camera_id] = view
-        view.joined(self._loop.time())
+        view.joined(stream, self._loop.time())
         return view
 
     def watch(self, camera_id: str, change: int) -> None:
@@ -231,7 +211,8 @@ class Board:
         now_s = self._loop.time()
         self._forget()
         cameras = [view.summary(now_s) for view in self.views.values()]
-        return {"problem": self.problem, "total": self.total.summary(now_s), "cameras": cameras}
+        total = self.total.summary(now_s)
+        return {"problem": self.problem, "model": self.model(), "total": total, "cameras": cameras}
 
     def _forget(self) -> None:
         """Let go of cameras that left long ago, or too many."""
@@ -240,10 +221,3 @@ class Board:
         for place, view in enumerate(gone):
             if place >= GONE_KEPT or view.left_s < oldest_s:
                 del self.views[view.camera_id]
-
-
-def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(total.most_common())

@@ -16,6 +16,7 @@ from client.relay.slot import Slot
 from client.wire import relay_pb2 as pb
 
 MAX_CAMERA_ID_BYTES = 256
+_RETRY = pb.Result(retry=pb.Retry()).SerializeToString()
 
 
 class Camera:
@@ -49,6 +50,7 @@ class Camera:
         self.finish_tag = 0.0  # the scheduler's: until when, in virtual time, it has had its share
         self.draining = False
         self._slots: deque[Slot] = deque()  # frames whose results are not sent, in the order of arrival
+        self._retry_asked = False
         self._ended = False  # no more frames will come
         self._settled = asyncio.Event()  # the writer has something to look at
         self._room = asyncio.Event()  # the reader may have room
@@ -61,20 +63,33 @@ class Camera:
         self._slots.append(slot)
         self._metrics.received.inc()
         self._metrics.pending.inc()
-        if self._subject and frame.camera_id != self._subject:
-            text = f"camera_id: the token is for {self._subject!r}, got a frame of {frame.camera_id!r}"
-            slot.fail(grpc.StatusCode.PERMISSION_DENIED, text)
-        elif problem := self._problem(frame):
+        if problem := self._wrong_subject(frame):
+            slot.fail(grpc.StatusCode.PERMISSION_DENIED, problem)
+        elif problem := self._wrong_id(frame) or self._wrong_image(frame):
             slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
         else:
             self._take_in(frame, slot)
         self._settled.set()
 
+    def tell_source(self, frame: pb.Frame) -> None:
+        """The camera tells how its source is. It is for those who look; if anything is wrong with it, it is ignored."""
+        if self._board is not None and not self._wrong_subject(frame) and not self._wrong_id(frame):
+            self._joined_view().source_is(frame.source, self._loop.time())
+
+    def retry(self) -> None:
+        """Ask the camera to try its source again."""
+        self._retry_asked = True
+        self._settled.set()
+
+    def _joined_view(self) -> CameraView:
+        assert self._board is not None
+        self.view = self.view or self._board.join(self.camera_id, self)
+        return self.view
+
     def _take_in(self, frame: pb.Frame, slot: Slot) -> None:
         """A frame with nothing wrong about it."""
         if self._board is not None:
-            self.view = self.view or self._board.join(self.camera_id)
-            self.view.arrived(frame, slot.arrived_s)
+            self._joined_view().arrived(frame, slot.arrived_s)
         if self.draining:
             slot.drop("shutdown")
         elif slot.expired(slot.arrived_s):
@@ -87,14 +102,21 @@ class Camera:
             self.mailbox = slot
             self._scheduler.offer(self)
 
-    def _problem(self, frame: pb.Frame) -> str:
-        """What is wrong with a frame, or nothing."""
+    def _wrong_subject(self, frame: pb.Frame) -> str:
+        if not self._subject or frame.camera_id == self._subject:
+            return ""
+        return f"camera_id: the token is for {self._subject!r}, got a frame of {frame.camera_id!r}"
+
+    def _wrong_id(self, frame: pb.Frame) -> str:
         size = len(frame.camera_id.encode())
         if not 0 < size <= MAX_CAMERA_ID_BYTES:
             return f"camera_id: expected 1 to {MAX_CAMERA_ID_BYTES} bytes, got {size}"
         self.camera_id = self.camera_id or frame.camera_id
         if frame.camera_id != self.camera_id:
             return f"camera_id: this stream is {self.camera_id!r}, got {frame.camera_id!r}; open one stream per camera"
+        return ""
+
+    def _wrong_image(self, frame: pb.Frame) -> str:
         limit = self._config.max_image_bytes
         if not frame.image:
             return "image: expected a JPEG or PNG file, got nothing"
@@ -162,6 +184,9 @@ class Camera:
     async def write_results(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Send each frame's result in order; returns after the last, when no more frames will come."""
         while True:
+            if self._retry_asked:
+                self._retry_asked = False
+                await write(_RETRY)
             while self._slots and self._slots[0].settled:
                 slot = self._slots[0]
                 now_s = self._loop.time()
@@ -196,7 +221,7 @@ class Camera:
         if self.mailbox is not None:
             self.take()
         if self.view is not None:
-            self.view.left(self._loop.time(), len(self._slots), broke=broke)
+            self.view.left(self, self._loop.time(), len(self._slots), broke=broke)
         self._metrics.lost(len(self._slots))
         self._metrics.pending.dec(len(self._slots))
         for slot in self._slots:

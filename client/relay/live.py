@@ -2,8 +2,9 @@
 
 To the page: one text message `{"hello": {...}}`, then texts `{"state": {...}}`, and binary messages: a big-endian
 uint32 n, n bytes of JSON `{"frames": [...]}`, then each frame's image file. From the page, as text: `{"watch":
-[camera ids]}`, the cameras that it shows now, and `{"drawn": 1}` for each binary message that it has drawn. Not more
-than MAX_UNDRAWN are under way, so a slow page skips frames: the newest one wins, and nothing piles up here.
+[camera ids]}`, the cameras that it shows now, `{"retry": camera id}`, to ask a camera to try its source again, and
+`{"drawn": 1}` for each binary message that it has drawn. Not more than MAX_UNDRAWN are under way, so a slow page
+skips frames: the newest one wins, and nothing piles up here.
 """
 
 from __future__ import annotations
@@ -106,6 +107,9 @@ class _Viewer:
         match asked:
             case {"watch": list(ids)} if len(ids) <= MAX_WATCHED and all(isinstance(one, str) for one in ids):
                 self.watch(tuple(ids))
+            case {"retry": str(camera_id)}:
+                if (view := self._board.views.get(camera_id)) is not None:
+                    view.retry()
             case {"drawn": 1}:
                 self._undrawn = max(0, self._undrawn - 1)
             case _:

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
@@ -59,6 +59,11 @@ class Scheduler:
     def waiting(self) -> bool:
         """Whether a camera's frame waits for a place."""
         return bool(self._queue)
+
+    def summary(self) -> dict[str, Any]:
+        """What goes on, in words that JSON knows."""
+        limit = self.limit
+        return {"in_flight": self.in_flight, "limit": limit.value, "predict_ms": round(limit.typical_s * 1e3, 1)}
 
     async def close(self) -> None:
         """Give up what is still in flight."""

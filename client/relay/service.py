@@ -38,6 +38,7 @@ class RelayService:
         limit = InFlightLimit(config.in_flight)
         self.predictor = Predictor(config, limit, metrics)
         self.scheduler = Scheduler(limit, self.predictor.predict, metrics)
+        board.model = self.scheduler.summary
         self._cameras: set[Camera] = set()
         if config.shadow_percent:
             from client.relay.shadow import Shadow  # needs the extra `rollout`
@@ -122,6 +123,9 @@ async def _read_frames(context: grpc.aio.ServicerContext, camera: Camera) -> str
                 frame = pb.Frame.FromString(data)
             except Exception as error:  # upb's DecodeError has no public base that is stable across versions
                 return f"expected a sightline.v1.Frame, got {len(data)} bytes that are none: {error}"
+            if frame.HasField("source"):
+                camera.tell_source(frame)
+                continue
             camera.offer(frame)
             await camera.room()
         return ""

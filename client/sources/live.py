@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
@@ -13,8 +14,10 @@ from client.errors import SourceError
 from client.sources.capture import DEFAULT_FPS, frame_rate, open_url, open_webcam, retrieve
 from client.sources.names import redact
 from client.sources.options import SourceOptions, capture_time
+from client.transport import SourceReport
 from client.types import Frame
 
+STALLED_S = 2.0  # a camera that gave frames and then none for so long
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between attempts to open a camera again
 
 
@@ -23,6 +26,7 @@ class CameraState(StrEnum):
 
     CONNECTING = "connecting"
     STREAMING = "streaming"
+    STALLED = "stalled"
     BACKING_OFF = "backing off"
     CLOSED = "closed"
 
@@ -30,8 +34,8 @@ class CameraState(StrEnum):
 class LiveSource:
     """A camera that is opened by `open_capture`, and again whenever it ends or gives nothing for a while.
 
-    Frame ids go on over a reconnect; the picture's size may be another one then. `state` and `reconnects`
-    tell how it is; `shown` names it without its password.
+    Frame ids go on over a reconnect; the picture's size may be another one then. `state`, `report` and `reconnects`
+    tell how it is; `shown` names it without its password. `changed` is called when the state has changed.
 
     Raises:
         SourceError: it cannot be opened, unless `options.patient`.
@@ -49,12 +53,15 @@ class LiveSource:
     ) -> None:
         self.camera_id = camera_id
         self.shown = shown
-        self.state = CameraState.CONNECTING
         self.reconnects = 0
+        self.changed: Callable[[], None] = lambda: None
         self.fps = options.fps or DEFAULT_FPS
         self._open_capture = open_capture
         self._options = options
+        self._state = CameraState.CONNECTING
+        self._grabbed_s = self._retry_at_s = 0.0  # on the monotonic clock
         self._stop = threading.Event()
+        self._go_on = threading.Event()  # ends a pause
         self._frame_id = 0
         self._first: cv2.VideoCapture | None = None
         if not options.patient:
@@ -68,7 +75,7 @@ class LiveSource:
         capture, self._first = self._first, None
         while not self._stop.is_set():
             if capture is None:
-                self.state = CameraState.CONNECTING
+                self._become(CameraState.CONNECTING)
                 capture = self._open_capture()
             if capture is not None:
                 before = self._frame_id
@@ -77,13 +84,40 @@ class LiveSource:
                 self.reconnects += 1
                 if self._frame_id > before:
                     backoff.reset()
-            self.state = CameraState.BACKING_OFF
-            self._stop.wait(backoff.next_s())
-        self.state = CameraState.CLOSED
+            pause_s = backoff.next_s()
+            self._retry_at_s = time.monotonic() + pause_s
+            self._go_on.clear()
+            self._become(CameraState.BACKING_OFF)
+            if not self._stop.is_set():
+                self._go_on.wait(pause_s)
+        self._become(CameraState.CLOSED)
 
     def close(self) -> None:
         """End `frames()`, from any thread: at once while it waits, else within the read timeout."""
         self._stop.set()
+        self._go_on.set()
+
+    def retry_now(self) -> None:
+        """Do not wait for the next attempt to open it, from any thread."""
+        self._go_on.set()
+
+    @property
+    def state(self) -> CameraState:
+        """What it is doing now."""
+        if self._state is CameraState.STREAMING and time.monotonic() - self._grabbed_s > STALLED_S:
+            return CameraState.STALLED
+        return self._state
+
+    def report(self) -> SourceReport:
+        """The state, for those who look from elsewhere."""
+        state = self.state
+        left_s = self._retry_at_s - time.monotonic() if state is CameraState.BACKING_OFF else 0.0
+        return SourceReport(state, retry_s=max(0.0, left_s))
+
+    def _become(self, state: CameraState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.changed()
 
     def _read(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
         """Frames of one connection, until it ends or stalls."""
@@ -94,6 +128,7 @@ class LiveSource:
         try:
             while not self._stop.is_set() and capture.grab():
                 captured_s, unix_ns = capture_time()
+                self._grabbed_s = time.monotonic()
                 index += 1
                 if index % self._options.vid_stride or captured_s < next_s - period_s / 10:
                     continue
@@ -101,7 +136,7 @@ class LiveSource:
                 image = retrieve(capture)
                 if image is None:
                     continue
-                self.state = CameraState.STREAMING
+                self._become(CameraState.STREAMING)
                 yield Frame(self.camera_id, self._frame_id, captured_s, unix_ns, image_bgr=image)
                 self._frame_id += 1
         finally:

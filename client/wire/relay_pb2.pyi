@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "age_us", "max_age_ms", "image", "wait")
+    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "age_us", "max_age_ms", "image", "wait", "source")
     CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class Frame(_message.Message):
     MAX_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     camera_id: str
     frame_id: int
     capture_time_unix_ns: int
@@ -22,16 +23,28 @@ class Frame(_message.Message):
     max_age_ms: int
     image: bytes
     wait: bool
-    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., age_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., image: _Optional[bytes] = ..., wait: _Optional[bool] = ...) -> None: ...
+    source: Source
+    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., age_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., image: _Optional[bytes] = ..., wait: _Optional[bool] = ..., source: _Optional[_Union[Source, _Mapping]] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("state", "problem", "retry_ms")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    RETRY_MS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    problem: str
+    retry_ms: int
+    def __init__(self, state: _Optional[str] = ..., problem: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "delivered", "dropped", "error", "timings")
+    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "delivered", "dropped", "error", "retry", "timings")
     CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     DELIVERED_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     camera_id: str
     frame_id: int
@@ -39,8 +52,9 @@ class Result(_message.Message):
     delivered: Detections
     dropped: Dropped
     error: Error
+    retry: Retry
     timings: Timings
-    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., delivered: _Optional[_Union[Detections, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., delivered: _Optional[_Union[Detections, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
 
 class Detections(_message.Message):
     __slots__ = ("model_name", "model_version", "boxes", "scores", "class_ids", "labels")
@@ -71,6 +85,10 @@ class Error(_message.Message):
     code: int
     message: str
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Retry(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Timings(_message.Message):
     __slots__ = ("relay_queue_us", "predict_us", "relay_total_us")

@@ -48,7 +48,8 @@ class RelayServicer:
         """One stream per camera. Results come in the order of the frames, one for each frame that arrived:
         delivered, dropped or error. The stream ends with the last result after the client half-closes.
         The relay answers at once with initial metadata `sightline-relay: v1`. What the client's metadata says under
-        `version` goes on to the model server with each Predict (a mesh routes by it).
+        `version` goes on to the model server with each Predict (a mesh routes by it); under `sightline-priority`, 1 to
+        10, the camera's share beside the others' when not every frame can be inferred.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

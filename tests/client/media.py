@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -45,3 +47,32 @@ def jpeg(image_bgr: NDArray[np.uint8], orientation: int = 1, order: str = "<") -
 def png(image_bgr: NDArray[np.uint8]) -> bytes:
     """A PNG file."""
     return cv2.imencode(".png", image_bgr)[1].tobytes()
+
+
+class Device:
+    """A camera that can be switched off and on, and change its size; what `cv2.VideoCapture` would be."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self.size_wh = (96, 64)
+        self.holds = threading.Event()  # set: it gives frames
+        self.holds.set()
+        self.opened = 0
+
+    def open(self) -> Device | None:
+        self.opened += 1
+        return self if self.on else None
+
+    def grab(self) -> bool:
+        self.holds.wait(10)
+        time.sleep(0.01)
+        return self.on
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, np.zeros((self.size_wh[1], self.size_wh[0], 3), np.uint8)
+
+    def get(self, _what: int) -> float:
+        return 30.0
+
+    def release(self) -> None:
+        pass

@@ -85,12 +85,12 @@ class Proxy:
         try:
             from_there, there = await asyncio.open_connection(*self._address, limit=CHUNK)
             ways = (self._copy(reader, there, upload=True), self._copy(from_there, writer, upload=False))
-            ends = [asyncio.ensure_future(way) for way in ways]
+            copies = [asyncio.ensure_future(way) for way in ways]
             try:
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for end in ends:
-                    end.cancel()
+                for copy in copies:
+                    copy.cancel()
         except OSError:
             pass
         finally:

@@ -18,11 +18,13 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Page, expect
 
 from client.colours import class_colour
+from client.sources import LiveSource, SourceOptions
+from client.sources import live as live_module
 from client.stream import DetectionStream
 from model.street import read_stamp
 from tests.client.browser import WAIT_MS, open_page
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
-from tests.client.media import jpeg
+from tests.client.media import Device, jpeg
 from tests.client.truth import SIZE_WH, Cameras, TruthServer
 
 pytestmark = pytest.mark.timeout(240)
@@ -107,7 +109,7 @@ def test_tiles_figures_and_the_share_of_versions(
             expect(page.locator("#share")).to_have_text("v1 100 %")
             server.version = 2
             expect(page.locator("#share span")).to_have_count(2)
-            expect(page.locator(".tile .version").first).to_have_text("v2")
+            expect(page.locator(".tile .version").first).to_have_text(re.compile(r"v1 \d+ · v2 \d+ %"))
             page.locator(".picture").first.click()
             expect(page.locator(".tile:visible")).to_have_count(1)
             page.keyboard.press("Escape")
@@ -159,6 +161,34 @@ def test_a_camera_that_fails_says_why_and_its_name_is_only_text(relay: RelayThre
             expect(page.locator(".tile .lost")).to_contain_text("failed")
         stream.stop()
         drain.join()
+
+
+def test_a_source_that_backs_off_is_tried_again_at_the_push_of_a_button(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "FIRST_WAIT_S", 60.0)
+    device = Device()
+    device.on = False
+    source = LiveSource("door", "door", device.open, SourceOptions(patient=True), "hint")  # type: ignore[arg-type]
+    with (
+        FakeModelServer(respond=lambda _: response_of(0)) as server,
+        RelayThread(server.target, http_port=0) as relay,
+        DetectionStream(source, relay.target) as stream,
+    ):
+        taker = threading.Thread(target=lambda: list(stream))
+        taker.start()
+        with open_page(tmp_path, url_of(relay)) as page:
+            tile = page.locator(".tile")
+            expect(tile).to_have_attribute("data-state", "backing off")
+            expect(tile.locator(".message")).to_contain_text("Its source does not answer. Next try in")
+            retry = tile.get_by_role("button", name="Retry now")
+            device.on = True
+            retry.click()
+            expect(tile).to_have_attribute("data-state", "streaming")
+            expect(retry).to_be_hidden()
+            expect(tile).to_have_attribute("data-frame", re.compile(r"\d"))
+        stream.stop()
+        taker.join()
 
 
 def test_a_picture_that_exif_would_turn_is_shown_as_its_boxes_lie(tmp_path: Path) -> None:

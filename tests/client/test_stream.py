@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from client import DetectionStream, Frame, StreamConfig
-from client.transport import Answer, Listener, Outgoing
+from client.transport import Answer, Listener, Outgoing, SourceReport
 from client.types import Status
 from tests.client.fakes import NumberSource
 
@@ -40,12 +40,16 @@ class MemoryConnection:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.sent: list[Outgoing] = []
+        self.reports: list[SourceReport] = []
         self.finished = threading.Event()
         self.arrived = threading.Semaphore(0)
 
     def send(self, frame: Outgoing) -> None:
         self.sent.append(frame)
         self.arrived.release()
+
+    def report(self, camera_id: str, report: SourceReport) -> None:
+        self.reports.append(report)
 
     def finish(self) -> None:
         self.finished.set()

@@ -71,7 +71,7 @@ async function showBatch(from, buffer) {
 }
 
 // --- state ------------------------------------------------------------------------------------------------
-function update({ problem, total, cameras }) {
+function update({ problem, total, cameras, model }) {
   notice(problem ? `The model server is not available: ${problem}` : "");
   const up = cameras.filter((camera) => camera.state === "streaming").length;
   $("cameras").textContent = up === cameras.length ? up : `${up}/${cameras.length}`;
@@ -79,6 +79,8 @@ function update({ problem, total, cameras }) {
   $("age").textContent = total.age_ms === null ? "–" : `${Math.round(total.age_ms)} ms`;
   const settled = total.delivered + total.errored + Object.values(total.dropped).reduce((a, b) => a + b, 0);
   $("delivered").textContent = settled ? `${percent(total.delivered / settled)} %` : "–";
+  $("flight").textContent = `${model.in_flight}/${model.limit}`;
+  $("flight").dataset.unit = model.predict_ms ? `${Math.round(model.predict_ms)} ms` : "";
   showShare(total.versions);
   const lost = drops(total);
   $("drops").replaceChildren(...lost.flatMap(([why, n], i) => [i ? " · " : "", bold(n), ` ${why}`]));
@@ -132,7 +134,9 @@ function place(cameras) {
 }
 
 function add(id) {
-  const tile = new Tile(id, $("tile"));
+  const tile = new Tile(id, $("tile"), () => {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ retry: id }));
+  });
   tiles.set(id, tile);
   tile.part(".picture").onclick = () => choose(chosen === id ? null : id);
   sight.observe(tile.element);

@@ -2,21 +2,26 @@
 
 import { drawAges, drawFrame } from "./draw.js";
 
-const PILLS = { failing: "failing", stalled: "no frames", unanswered: "no results", lost: "lost", ended: "ended" };
+const PILLS = { stalled: "no frames", unanswered: "no results" }; // where another word says it better
 export const REASONS = {
   camera: "at the camera", mailbox: "overtaken", expired: "too old", disconnected: "disconnected",
   shutdown: "shutdown", errored: "failed",
 };
 
 export class Tile {
-  constructor(id, template) {
+  /** `onRetry`: the camera's source shall be tried again. */
+  constructor(id, template, onRetry) {
     this.id = id;
     this.element = template.content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = id;
     this.part = (name) => this.element.querySelector(name);
     this.canvas = this.part("canvas");
     this.part(".name .text").textContent = id;
-    this.version = "";
+    this.retry = this.part(".retry");
+    this.retry.onclick = () => {
+      this.retry.disabled = true; // until the next state
+      onRetry();
+    };
     this.last = null; // the newest frame: its picture, and what was found
   }
 
@@ -25,10 +30,11 @@ export class Tile {
     this.element.dataset.state = state.state;
     this.part(".pill").textContent = PILLS[state.state] ?? state.state;
     this.part(".message").textContent = message(state) || (this.last ? "" : "No picture yet");
+    this.retry.hidden = state.state !== "backing off";
+    this.retry.disabled = false;
     figure(this.part(".fps"), state.fps.toFixed(1), "fps");
     figure(this.part(".age"), state.age_ms === null ? "–" : Math.round(state.age_ms), "ms");
-    const served = Object.keys(state.versions);
-    this.part(".version").textContent = this.version || (served.length ? `v${served[0]}` : "");
+    this.part(".version").textContent = share(state.versions);
     const lost = drops(state);
     this.part(".lost").textContent = lost.length ? lost.map(([why, n]) => `${n} ${why}`).join(" · ") : "no frame dropped";
     this.part(".lost").title = "Frames without an answer in the last minute";
@@ -40,7 +46,6 @@ export class Tile {
   show(bitmap, frame, colours) {
     this.last?.bitmap.close();
     this.last = { bitmap, frame };
-    this.version = `v${frame.version}`;
     this.redraw(colours);
   }
 
@@ -65,10 +70,13 @@ function figure(element, value, unit) {
 function message(state) {
   const since = duration(state.since_s);
   switch (state.state) {
+    case "connecting": return "The camera program connects to its source";
+    case "backing off": return `Its source does not answer. Next try in ${duration(state.retry_s)}`;
+    case "failed": return `${state.problem}\nStart it again where it runs`;
     case "failing": return state.problem;
     case "unanswered": return `Frames arrive, no result for ${since}`;
     case "stalled": return `No frame for ${since}`;
-    case "lost": return `Connection lost ${since} ago`;
+    case "lost": return `Connection lost ${since} ago\nIt cannot be reached from here, and comes back by itself`;
     case "ended": return `Ended ${since} ago`;
     default: return "";
   }
@@ -84,6 +92,14 @@ export function drops(state) {
   const all = { ...state.dropped };
   if (state.errored) all.errored = state.errored;
   return Object.entries(all).sort((a, b) => b[1] - a[1]).map(([why, n]) => [REASONS[why] ?? why, n.toLocaleString("en")]);
+}
+
+/** `v1`, or where several versions served the last minute, the share of each: `v1 80 · v2 20 %`. */
+function share(versions) {
+  const order = Object.keys(versions).sort((a, b) => a - b);
+  const all = order.reduce((sum, version) => sum + versions[version], 0);
+  if (order.length < 2) return order.map((version) => `v${version}`).join("");
+  return `${order.map((version) => `v${version} ${Math.round((100 * versions[version]) / all)}`).join(" · ")} %`;
 }
 
 function counts(labels) {
