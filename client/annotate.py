@@ -18,7 +18,7 @@ _LIGHT: Colour = (255, 255, 255)
 
 
 def annotate(image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """A copy of `image_bgr` (uint8 [H, W, 3]) with each detection's box, label and score.
+    """A copy of `image_bgr` (uint8 [H, W, 3]) with each detection's box, label, score and, if tracked, number.
 
     Lines and text grow with the picture. A label lies above its box where there is room, else inside it, and
     out of the way of labels of higher scores; where a crowd leaves no place it is left out, but never the
@@ -37,8 +37,9 @@ def annotate(image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np
         )
     taken: list[Rect] = []
     for i in order:
-        label = detections.labels[i].encode("ascii", "replace").decode()
-        text = f"{label} {detections.scores[i]:.2f}"
+        text = f"{detections.labels[i].encode('ascii', 'replace').decode()} {detections.scores[i]:.2f}"
+        if detections.track_ids is not None and detections.track_ids[i] > 0:
+            text = f"#{detections.track_ids[i]} {text}"
         _draw_label(canvas, text, boxes[i], class_colour(int(detections.class_ids[i])), taken)
     return canvas
 

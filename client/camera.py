@@ -6,19 +6,18 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from client.choose import Choice
 from client.sinks import QueuedSink
 from client.sources import LiveSource, OpenedSource
 from client.stream import DetectionStream
 from client.tally import Tally
-from client.types import Account
+from client.types import Account, Result
 
 
 class Camera:
     """Runs one source to its end. It fails alone: what goes wrong is `error`, and nobody else's matter.
 
-    `open_source`, `open_stream` and `open_sinks` make what it needs, on its thread; `shown` names the source
-    without its password.
+    `open_source`, `open_stream`, `open_steps` and `open_sinks` make what it needs, on its thread; each result goes
+    through the steps before it is counted and written. `shown` names the source without its password.
     """
 
     def __init__(
@@ -27,9 +26,9 @@ class Camera:
         shown: str,
         open_source: Callable[[], OpenedSource],
         open_stream: Callable[[OpenedSource], DetectionStream],
+        open_steps: Callable[[OpenedSource], Sequence[Callable[[Result], Result]]],
         open_sinks: Callable[[OpenedSource], Sequence[QueuedSink[Any]]],
         shared_sinks: Sequence[QueuedSink[Any]],
-        choice: Choice,
     ) -> None:
         self.camera_id = camera_id
         self.shown = shown
@@ -37,8 +36,7 @@ class Camera:
         self.error: Exception | None = None
         self.sinks: Sequence[QueuedSink[Any]] = ()
         self._open_source, self._open_stream, self._open_sinks = open_source, open_stream, open_sinks
-        self._shared_sinks = shared_sinks
-        self._choice = choice
+        self._open_steps, self._shared_sinks = open_steps, shared_sinks
         self._source: OpenedSource | None = None
         self._stream: DetectionStream | None = None
         self._stopping = threading.Event()
@@ -85,6 +83,7 @@ class Camera:
     def _run(self) -> None:
         try:
             source = self._source = self._open_source()
+            steps = self._open_steps(source)
             self.sinks = self._open_sinks(source)
             if self._stopping.is_set():
                 source.close()
@@ -93,13 +92,14 @@ class Camera:
                 self._stream = stream
                 if self._stopping.is_set():  # it was asked to while the stream was made
                     stream.stop()
-                self._pump(stream)
+                self._pump(stream, steps)
         except Exception as error:  # whatever it is, it ends this camera only, and the summary names it
             self.error = error
 
-    def _pump(self, stream: DetectionStream) -> None:
+    def _pump(self, stream: DetectionStream, steps: Sequence[Callable[[Result], Result]]) -> None:
         for result in stream:
-            kept = self._choice.apply(result)
-            self.tally.add(kept)
+            for step in steps:
+                result = step(result)
+            self.tally.add(result)
             for queued in (*self._shared_sinks, *self.sinks):
-                queued.write(kept)
+                queued.write(result)

@@ -58,4 +58,5 @@ class Choice:
 
 def _select(found: Detections, keep: np.typing.NDArray[np.bool_]) -> Detections:
     labels = tuple(label for label, kept in zip(found.labels, keep, strict=True) if kept)
-    return Detections(found.boxes[keep], found.scores[keep], found.class_ids[keep], labels)
+    track_ids = None if found.track_ids is None else found.track_ids[keep]
+    return Detections(found.boxes[keep], found.scores[keep], found.class_ids[keep], labels, track_ids)

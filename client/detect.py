@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -17,7 +17,8 @@ from rich.text import Text
 
 from client.camera import Camera
 from client.choose import Choice
-from client.detect_config import DetectConfig
+from client.detect_config import CameraConfig, DetectConfig
+from client.detect_sinks import camera_sinks, open_counts, shared_sinks, tracking
 from client.errors import Unreachable
 from client.relayed import RelayTransport
 from client.report import (
@@ -30,14 +31,16 @@ from client.report import (
     status_table,
     sum_accounts,
 )  # fmt: skip
-from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink
-from client.sources import ImageSource, OpenedSource, camera_ids, open_source, redact
+from client.sinks import QueuedSink
+from client.sources import open_source, redact
 from client.stream import DetectionStream
 from client.tally import Tally
 from client.transport import Transport
 
+if TYPE_CHECKING:
+    from client.sinks.counts import Counts
+
 STATUS_EVERY_S = 5.0  # between status lines where the output is no terminal
-IMAGE_QUEUE, LINE_QUEUE = 8, 4096  # results that may wait for a sink; pictures are big
 # Errors that no patience cures: after `wait_s` of nothing else, a run ends.
 _HOPELESS = ("NOT_FOUND", "UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION")
 
@@ -53,7 +56,7 @@ def run(config: DetectConfig, console: Console | None = None, stop: threading.Ev
     """
     console = console or Console(stderr=config.jsonl == "-")
     stop = stop or threading.Event()
-    detection = _Run(config)
+    detection = _Run(config, console)
     with _signals_set(stop):
         try:
             detection.stream(console, stop)
@@ -68,15 +71,16 @@ def run(config: DetectConfig, console: Console | None = None, stop: threading.Ev
 class _Run:
     """The cameras and sinks of one run."""
 
-    def __init__(self, config: DetectConfig) -> None:
+    def __init__(self, config: DetectConfig, console: Console) -> None:
         self._config = config
-        self._choice = Choice(config.conf, config.classes)
-        self._save_dir = _new_folder(Path(config.project), config.name) if config.save else None
-        self._shared: list[QueuedSink[Any]] = []
-        if config.jsonl:
-            self._shared.append(QueuedSink(JsonLines(config.jsonl), LINE_QUEUE))
-        names = camera_ids(config.sources)
-        self._cameras = [self._camera(*pair) for pair in zip(names, config.sources, strict=True)]
+        self._choices = [camera.choice() for camera in config.cameras]
+        pictures = any(camera.save or camera.snapshots for camera in config.cameras)
+        self._save_dir = _new_folder(Path(config.project), config.name) if pictures else None
+        self._shared = shared_sinks(config, console)
+        self._counts: list[Counts] = []
+        self._cameras = [
+            self._camera(*one) for one in zip(config.ids(), config.cameras, self._choices, strict=True)
+        ]
 
     def stream(self, console: Console, stop: threading.Event) -> None:
         """Start all cameras and wait for the end, telling how it goes."""
@@ -125,36 +129,31 @@ class _Run:
             failures.append(
                 f"no frame was delivered: {advised(worst[0][0]) if worst else 'see the reasons above'}"
             )
+        counted = tuple(f"{c.camera_id}: {text}" for c in self._counts for text in c.texts())
         return Summary(
             reports, account, tally, sinks, self._notes(), str(self._save_dir or ""),
-            tuple(printable(failure) for failure in failures),
+            tuple(printable(failure) for failure in failures), counted,
         )  # fmt: skip
 
-    def _camera(self, camera_id: str, spec: str) -> Camera:
+    def _camera(self, camera_id: str, camera: CameraConfig, choice: Choice) -> Camera:
         config = self._config
+        counts = open_counts(camera_id, camera, config.counts)
+        if counts is not None:
+            self._counts.append(counts)
+        patient = len(config.cameras) > 1  # one of several may be off at the start; a single one may not
         return Camera(
             camera_id,
-            redact(spec),
-            lambda: open_source(spec, config.source_options(), camera_id),
+            redact(camera.source),
+            lambda: open_source(camera.source, camera.source_options(patient=patient), camera_id),
             lambda source: DetectionStream(
-                source, _transport(config, camera_id), config.stream_config(live=source.live)
+                source,
+                _transport(config, camera, camera_id),
+                camera.stream_config(live=source.live, wait_s=config.wait_s),
             ),
-            self._sinks_of,
+            lambda source: [*tracking(camera, source.fps), choice.apply],
+            lambda source: camera_sinks(camera, source, self._save_dir, counts),
             self._shared,
-            self._choice,
         )
-
-    def _sinks_of(self, source: OpenedSource) -> list[QueuedSink[Any]]:
-        """The sinks that belong to one camera alone."""
-        sinks: list[QueuedSink[Any]] = []
-        if self._save_dir is not None:
-            pictures: Sink[Any] = AnnotatedVideo(
-                self._save_dir / f"{source.camera_id}.mp4", source.fps, live=source.live
-            )
-            if isinstance(source, ImageSource):
-                pictures = AnnotatedImages(self._save_dir)
-            sinks.append(QueuedSink(pictures, IMAGE_QUEUE, wait=not source.live))
-        return sinks
 
     def _ended(self, started_s: float, stop: threading.Event) -> bool:
         """Wait a moment; whether the run is over."""
@@ -201,10 +200,13 @@ class _Run:
         return [*self._shared, *(sink for camera in self._cameras for sink in camera.sinks)]
 
     def _notes(self) -> tuple[str, ...]:
-        missing, seen = self._choice.unmatched()
-        if not missing:
-            return ()
-        return (f"nothing was called {', '.join(missing)}; there were {', '.join(seen[:20])}",)
+        told = (choice.unmatched() for choice in self._choices)
+        notes = {
+            f"nothing was called {', '.join(missing)}; there were {', '.join(seen[:20])}"
+            for missing, seen in told
+            if missing
+        }
+        return tuple(sorted(notes))
 
 
 def _say(console: Console, line: str) -> None:
@@ -212,9 +214,11 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _transport(config: DetectConfig, camera_id: str) -> Transport:
+def _transport(config: DetectConfig, camera: CameraConfig, camera_id: str) -> Transport:
     if not config.server:
-        return RelayTransport(config.relay, security=config.security, camera_id=camera_id)
+        return RelayTransport(
+            config.relay, priority=camera.priority, security=config.security, camera_id=camera_id
+        )
     from client.direct import DirectTransport
 
     return DirectTransport(config.server, model_name=config.model_name)

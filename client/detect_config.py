@@ -2,60 +2,141 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from client.channel import split_address
 from client.choose import Choice
 from client.security import Security
-from client.sources import SourceOptions
+from client.sources import SourceOptions, camera_ids
 from client.stream import DEFAULT_TARGET, StreamConfig
 from model.contract import MODEL_NAME
 
 MAX_AGE_S = 0.2  # of live sources, unless another is asked for
 
+Points = tuple[tuple[float, float], ...]  # x, y in 0..1 of the frame
+
 
 @dataclass(frozen=True)
-class DetectConfig:
-    """What to detect, through whom, and where results go.
+class CameraConfig:
+    """One camera, and what becomes of its frames.
 
-    `sources`: as `client.sources.open_source` takes them. `relay`: its host:port; `server`: host:port of a TF
-    Serving to call without a relay, then `model_name` names the model. `security`: TLS and tokens towards the relay.
+    `source`: as `client.sources.open_source` takes it. `id`: its name everywhere; empty: derived from the source.
     `conf`, `classes`: see `client.choose.Choice`. `imgsz`: larger pictures are sent scaled down to this longer side
     (pixels; 0: as they are); encoded image files always travel as they are. `jpeg_quality`: 1 to 100.
     `max_age_s`: frames older than this are dropped as expired; 0: none; None: 0.2 s for live sources, none for
-    those that wait. `vid_stride`, `fps`, `loop`, `every_frame`: see `client.sources.SourceOptions`.
-    `duration_s`: seconds of streaming, from the first result; 0: until the sources end or a signal comes.
-    `wait_s`: how long to try for a relay or server that is not there.
-    `save`: annotated videos and images into `project`/`name` (a number is appended where that is taken).
-    `jsonl`: file to append JSON Lines to; `-`: standard output.
+    those that wait. `priority`: 1 to 10, its share of the model server beside other cameras.
+    `vid_stride`, `fps`, `loop`, `every_frame`: see `client.sources.SourceOptions`.
+    `save`: its annotated video, or its annotated images. `snapshots`: classes; an annotated image of a frame on
+    which one of them was found, at most one a second. `track`: number objects from frame to frame.
+    `lines` (two points) and `zones` (three or more), by name: count what crosses and what is inside; see
+    `client.sinks.counts.Counts`. They turn `track` on.
 
     Raises:
         ValueError: an option is out of its range.
     """
 
-    sources: tuple[str, ...]
-    relay: str = DEFAULT_TARGET
-    server: str = ""
-    model_name: str = MODEL_NAME
-    security: Security = field(default_factory=Security)
+    source: str
+    id: str = ""
     conf: float = 0.0
     classes: tuple[str, ...] = ()
     imgsz: int = 0
     jpeg_quality: int = 85
     max_age_s: float | None = None
+    priority: int = 1
     vid_stride: int = 1
     fps: float | None = None
     loop: bool = False
     every_frame: bool = False
+    save: bool = False
+    snapshots: tuple[str, ...] = ()
+    track: bool = False
+    lines: Mapping[str, Points] = field(default_factory=dict)
+    zones: Mapping[str, Points] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("source: expected one, such as 0, clip.mp4, a folder or synthetic")
+        if len(self.id.encode()) > 256 or not self.id.isprintable():
+            raise ValueError("id: expected up to 256 bytes of printable letters")
+        if not 1 <= self.priority <= 10:
+            raise ValueError(f"priority: expected 1 to 10, got {self.priority}")
+        self.choice()
+        Choice(classes=self.snapshots)
+        self.source_options(patient=False)
+        self.stream_config(live=True)
+        for name, points in self.lines.items():
+            if len(points) != 2 or points[0] == points[1]:
+                raise ValueError(f"lines: expected two different points of {name}")
+        for name, points in self.zones.items():
+            if len(set(points)) < 3:
+                raise ValueError(f"zones: expected three or more points of {name}")
+        for points in (*self.lines.values(), *self.zones.values()):
+            if not all(0 <= value <= 1 for point in points for value in point):
+                raise ValueError("lines, zones: expected points of 0 to 1, as shares of the frame's sides")
+
+    @property
+    def tracks(self) -> bool:
+        """Whether objects are numbered."""
+        return self.track or bool(self.lines) or bool(self.zones)
+
+    def choice(self) -> Choice:
+        """Which detections are kept."""
+        return Choice(self.conf, self.classes)
+
+    def source_options(self, *, patient: bool) -> SourceOptions:
+        """How its source is opened. `patient`: it may be off at the start."""
+        return SourceOptions(self.vid_stride, self.fps, self.loop, self.every_frame, patient=patient)
+
+    def stream_config(self, *, live: bool, wait_s: float = 5.0) -> StreamConfig:
+        """How its frames are streamed."""
+        default_s = MAX_AGE_S if live else 0.0
+        return StreamConfig(
+            max_age_s=default_s if self.max_age_s is None else self.max_age_s,
+            jpeg_quality=self.jpeg_quality,
+            max_side_px=self.imgsz,
+            connect_timeout_s=wait_s,
+            backoff_max_s=min(1.0, wait_s),  # so that giving up comes about when it should
+        )
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """Which cameras, through whom, and where results go.
+
+    `relay`: its host:port; `server`: host:port of a TF Serving to call without a relay, then `model_name` names the
+    model. `security`: TLS and tokens towards the relay.
+    `duration_s`: seconds of streaming, from the first result; 0: until the sources end or a signal comes.
+    `wait_s`: how long to try for a relay or server that is not there.
+    `jsonl`: file to append JSON Lines to; `-`: standard output. `mqtt`, `webhook`: URLs, see client.sinks.
+    `table`: a row per result on the console. `counts`: file to append changes of lines and zones to.
+    `traces`: spans to the OpenTelemetry collector that the environment (OTEL_*) names.
+    `project`/`name`: folder of annotated videos and images (a number is appended where that is taken).
+
+    Raises:
+        ValueError: an option is out of its range, or two cameras have one id.
+    """
+
+    cameras: tuple[CameraConfig, ...]
+    relay: str = DEFAULT_TARGET
+    server: str = ""
+    model_name: str = MODEL_NAME
+    security: Security = field(default_factory=Security)
     duration_s: float = 0.0
     wait_s: float = 5.0
-    save: bool = False
     jsonl: str = ""
+    mqtt: str = ""
+    webhook: str = ""
+    table: bool = False
+    counts: str = ""
+    traces: bool = False
     project: str = "runs/detect"
     name: str = "predict"
 
     def __post_init__(self) -> None:
-        if not self.sources or not all(self.sources):
+        if not self.cameras:
             raise ValueError("sources: expected at least one, such as 0, clip.mp4, a folder or synthetic")
         if self.duration_s < 0 or self.wait_s <= 0:
             raise ValueError("duration: expected 0 or more seconds; wait: more than 0")
@@ -63,22 +144,42 @@ class DetectConfig:
             split_address(self.server, "server")
         else:
             split_address(self.relay, "relay")
-        Choice(self.conf, self.classes)
-        self.source_options()
-        self.stream_config(live=True)
+        if self.table and self.jsonl == "-":
+            raise ValueError("table: expected --jsonl to be a file then, not standard output")
+        self.ids()
 
-    def source_options(self) -> SourceOptions:
-        """How sources are opened. One of several cameras may be off at the start; a single one may not."""
-        several = len(self.sources) > 1
-        return SourceOptions(self.vid_stride, self.fps, self.loop, self.every_frame, patient=several)
+    def ids(self) -> list[str]:
+        """The cameras' ids, all different: a derived one gets a number where it comes again."""
+        given = [camera.id for camera in self.cameras if camera.id]
+        derived = camera_ids([camera.source for camera in self.cameras if not camera.id])
+        twice = {name for name in given if given.count(name) > 1 or name in derived}
+        if twice:
+            raise ValueError(f"id: expected another for each camera, got {min(twice)} twice")
+        rest = iter(derived)
+        return [camera.id or next(rest) for camera in self.cameras]
 
-    def stream_config(self, *, live: bool) -> StreamConfig:
-        """How a source's frames are streamed."""
-        default_s = MAX_AGE_S if live else 0.0
-        return StreamConfig(
-            max_age_s=default_s if self.max_age_s is None else self.max_age_s,
-            jpeg_quality=self.jpeg_quality,
-            max_side_px=self.imgsz,
-            connect_timeout_s=self.wait_s,
-            backoff_max_s=min(1.0, self.wait_s),  # so that giving up comes about when it should
-        )
+
+CAMERA_OPTIONS = frozenset(option.name for option in fields(CameraConfig))
+FIELDS = {
+    "max_age": "max_age_s",
+    "duration": "duration_s",
+    "wait": "wait_s",
+}  # by the option's name for people
+
+
+def configure(cameras: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> DetectConfig:
+    """A run of `cameras`, each with options of its own, by the names of `sightline detect`'s options.
+
+    `options` are the run's, and defaults for the cameras. `ca` and `token` are files for the run's security.
+
+    Raises:
+        ValueError: see CameraConfig and DetectConfig.
+        OSError: the token's file cannot be read.
+    """
+    values = {FIELDS.get(name, name): value for name, value in options.items()}
+    ca, token = (Path(name) if (name := values.pop(key, None)) else None for key in ("ca", "token"))
+    if ca or token:
+        values["security"] = Security.of_files(ca, token)
+    common = {name: values.pop(name) for name in CAMERA_OPTIONS & values.keys()}
+    own = ({FIELDS.get(name, name): value for name, value in camera.items()} for camera in cameras)
+    return DetectConfig(tuple(CameraConfig(**(common | camera)) for camera in own), **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
@@ -47,7 +47,10 @@ class SinkReport:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run that ended. `account` and `tally` are the sums over all cameras; `notes` are hints in one line each."""
+    """A run that ended. `account` and `tally` are the sums over all cameras.
+
+    In one line each: `notes` are hints, `failures` why the run or a part of it failed, `counted` lines and zones.
+    """
 
     cameras: tuple[CameraReport, ...]
     account: Account
@@ -55,7 +58,8 @@ class Summary:
     sinks: tuple[SinkReport, ...] = ()
     notes: tuple[str, ...] = ()
     save_dir: str = ""
-    failures: tuple[str, ...] = field(default=())  # why the run, or a part of it, failed: one line each
+    failures: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -77,6 +81,7 @@ class Summary:
             ]
         if len(self.cameras) > 1 and account.captured:
             lines += [camera_line(camera) for camera in self.cameras]
+        lines += [f"counted   {count}" for count in self.counted]
         lines += [f"written   {sink_text(sink)}" for sink in self.sinks]
         lines += [
             f"errors    {count} frame{'s' * (count > 1)}: {text}{_first_file(tally, text, count)}"

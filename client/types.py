@@ -77,13 +77,15 @@ class Detections:
     """K detections of one frame by falling score.
 
     `boxes` float32 [K, 4]: ymin, xmin, ymax, xmax in 0..1 of the frame. `scores` float32 [K] in 0..1.
-    `class_ids` int32 [K], 0-based. `labels` K class names.
+    `class_ids` int32 [K], 0-based. `labels` K class names. `track_ids` int64 [K]: the object's number, the same
+    from frame to frame, from 1; -1: no track (yet); None where nothing tracks.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int32]
     labels: tuple[str, ...]
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

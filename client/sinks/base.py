@@ -32,7 +32,8 @@ class Sink(ABC, Generic[Item]):
     on the sink's own.
 
     Raises (from any method):
-        Lost: this result is not written, the next one may be; from `close`: so many were not.
+        Lost: this result is not written, nor are those before it that make up `count`; the next one may be.
+            From `close`: so many were not.
         SinkError, OSError: nothing more can be written.
     """
 
@@ -141,6 +142,9 @@ class QueuedSink(Generic[Item]):
         try:
             self._sink.put(item)
             self.written += 1
+        except Lost as lost:
+            self.written -= lost.count - 1  # those before it were counted already
+            self._lose(lost)
         except Exception as error:  # whatever it is, it ends this sink and not the stream
             self._lose(error)
 

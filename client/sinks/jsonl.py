@@ -9,7 +9,7 @@
 | `width`, `height` | the frame's size in pixels, where it is known |
 | `file` | the file the frame came from, where there is one |
 | `model`, `version` | delivered: what served it |
-| `detections` | delivered: a list by falling score, each with `label`, `class_id`, `score` (0..1), `box` (x0, y0, x1, y1 in pixels; only where the size is known) and `box_normalized` (x0, y0, x1, y1 in 0..1) |
+| `detections` | delivered: a list by falling score, each with `label`, `class_id`, `score` (0..1), `box` (x0, y0, x1, y1 in pixels; only where the size is known), `box_normalized` (x0, y0, x1, y1 in 0..1) and, if tracked, `track_id` |
 | `reason` | dropped: why |
 | `error` | errored: a gRPC status code's name and a message |
 | `stages_ms` | the parts of the age |
@@ -41,17 +41,7 @@ class JsonLines(Sink[bytes]):
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
-        self._file: BinaryIO
-        if self._path == "-":
-            self._file = sys.stdout.buffer
-            return
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = Path(path).open("a+b", buffering=0)  # noqa: SIM115  closed by close()
-            if _ends_within_a_line(self._file):
-                self._file.write(b"\n")
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from None
+        self._file = sys.stdout.buffer if self._path == "-" else append_to(path)
 
     @property
     def name(self) -> str:
@@ -59,14 +49,11 @@ class JsonLines(Sink[bytes]):
 
     def prepare(self, result: Result) -> bytes:
         """The line, with its line feed."""
-        return json.dumps(as_dict(result), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return to_json(as_dict(result)) + b"\n"
 
     def put(self, item: bytes) -> None:
         """Write a line through to the operating system."""
-        view = memoryview(item)
-        while len(view):
-            view = view[self._file.write(view) :]
-        self._file.flush()
+        write_through(self._file, item)
 
     def close(self) -> None:
         if self._path != "-":
@@ -126,8 +113,39 @@ def detection_rows(detections: Detections, size_wh: tuple[int, int] | None) -> l
         if size_wh is not None:
             row["box"] = [round(float(v) * s, 2) for v, s in zip(boxes[i], size_wh * 2, strict=True)]
         row["box_normalized"] = [round(float(v), 6) for v in boxes[i]]
+        if detections.track_ids is not None and detections.track_ids[i] > 0:
+            row["track_id"] = int(detections.track_ids[i])
         rows.append(row)
     return rows
+
+
+def to_json(row: dict[str, Any]) -> bytes:
+    """An object as JSON, in one line without its line feed."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def append_to(path: str | Path) -> BinaryIO:
+    """A file of lines, opened to append whole lines; one that a kill cut off is ended first.
+
+    Raises:
+        SinkError: it cannot be opened.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(path).open("a+b", buffering=0)  # noqa: SIM115  the caller closes it
+        if _ends_within_a_line(file):
+            file.write(b"\n")
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror}") from None
+    return file
+
+
+def write_through(file: BinaryIO, line: bytes) -> None:
+    """Hand a line to the operating system, whole."""
+    view = memoryview(line)
+    while len(view):
+        view = view[file.write(view) :]
+    file.flush()
 
 
 def _ends_within_a_line(file: BinaryIO) -> bool:

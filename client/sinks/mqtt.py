@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 import time
@@ -15,7 +14,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from client.errors import SinkError
 from client.sinks.base import Lost, Sink
-from client.sinks.jsonl import as_dict
+from client.sinks.jsonl import as_dict, to_json
 from client.sources.names import redact
 from client.types import Result, Status
 
@@ -94,7 +93,7 @@ class Mqtt(Sink[tuple[str, bytes]]):
         if result.status is not Status.DELIVERED:
             return None
         camera = re.sub(r"[+#/\0]", "_", result.frame.camera_id)
-        text = json.dumps(as_dict(result), ensure_ascii=False).encode("utf-8", "replace")
+        text = to_json(as_dict(result))
         return f"{self._broker.topic}/{camera}", text
 
     def put(self, item: tuple[str, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from client.backoff import Backoff
 from client.errors import SinkError
 from client.sinks.base import Lost, Sink
-from client.sinks.jsonl import as_dict
+from client.sinks.jsonl import as_dict, to_json
 from client.types import Result, Status
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Webhook(Sink[bytes]):
         """The body for a delivered result."""
         if result.status is not Status.DELIVERED:
             return None
-        return json.dumps(as_dict(result), ensure_ascii=False).encode("utf-8", "replace")
+        return to_json(as_dict(result))
 
     def put(self, item: bytes) -> None:
         """Post, and again if it may help.

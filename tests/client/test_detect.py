@@ -21,7 +21,7 @@ from rich.console import Console
 
 from client.choose import Choice
 from client.detect import run
-from client.detect_config import DetectConfig
+from client.detect_config import configure
 from client.errors import SinkError
 from client.report import (
     CameraReport,
@@ -66,7 +66,8 @@ def text_of(console: Console) -> str:
 def detect(*sources: str | Path, stop: threading.Event | None = None, **options: Any) -> tuple[Summary, str]:
     """Run it; the summary and what was said. Conservation holds in every run."""
     console = text_console()
-    summary = run(DetectConfig(tuple(str(source) for source in sources), **options), console, stop)
+    cameras = [{"source": str(source)} for source in sources]
+    summary = run(configure(cameras, options), console, stop)
     assert summary.account.balanced
     for camera in summary.cameras:
         assert camera.account.balanced
@@ -152,6 +153,22 @@ def test_conf_and_classes_choose(relay: RelayThread, tmp_path: Path) -> None:
     assert "nothing was called persn; there were thing" in said
 
 
+def test_objects_are_numbered_and_counted(relay: RelayThread, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", frames=6)
+    everywhere = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    summary, said = detect(
+        video, relay=relay.target, every_frame=True, zones={"yard": everywhere}, jsonl=str(tmp_path / "r.jsonl"),
+        counts=str(tmp_path / "c.jsonl"), table=True, snapshots=("thing",), project=str(tmp_path),
+    )  # fmt: skip
+    assert summary.exit_code == 0
+    for row in rows_of(tmp_path / "r.jsonl"):
+        assert sorted(found["track_id"] for found in row["detections"]) == [1, 2, 3]
+    assert rows_of(tmp_path / "c.jsonl")[0]["inside"] == {"thing": 3}
+    assert "counted   clip: yard: 3 inside (3 thing)" in said
+    assert said.count("3 thing") == 6 + 1
+    assert len(list((tmp_path / "predict" / "snapshots").iterdir())) == 1
+
+
 def test_imgsz_scales_what_is_sent_and_not_what_is_saved(tmp_path: Path) -> None:
     sizes: list[int] = []
     with FakeModelServer() as server:
@@ -209,9 +226,9 @@ def test_a_slow_server_costs_frames_with_reasons() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(relay: RelayThread, tmp_path: Path, number: int) -> None:
     code = (
-        "import sys; from client.detect import run; from client.detect_config import DetectConfig;"
-        "sys.exit(run(DetectConfig(('synthetic:fps=30,size=160x120',), relay=sys.argv[1],"
-        " jsonl=sys.argv[2])).exit_code)"
+        "import sys; from client.detect import run; from client.detect_config import configure;"
+        "sys.exit(run(configure([{'source': 'synthetic:fps=30,size=160x120'}],"
+        " {'relay': sys.argv[1], 'jsonl': sys.argv[2]})).exit_code)"
     )
     log = tmp_path / "r.jsonl"
     with subprocess.Popen(
@@ -299,20 +316,35 @@ def test_a_sink_that_fails_does_not_stop_the_stream(relay: RelayThread, tmp_path
 
 def test_an_output_that_cannot_be_opened_is_raised(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="cannot write"):
-        run(DetectConfig(("synthetic",), jsonl=str(tmp_path)), text_console())
+        run(configure([{"source": "synthetic"}], {"jsonl": str(tmp_path)}), text_console())
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"sources": ()}, {"sources": ("",)}, {"conf": 1.5}, {"conf": -0.1}, {"conf": float("nan")},
+        {"source": ""}, {"conf": 1.5}, {"conf": -0.1}, {"conf": float("nan")},
         {"classes": ("",)}, {"imgsz": -1}, {"jpeg_quality": 0}, {"max_age_s": -1.0}, {"vid_stride": 0},
-        {"fps": 0.0}, {"duration_s": -1.0}, {"wait_s": 0.0},
+        {"fps": 0.0}, {"duration_s": -1.0}, {"wait_s": 0.0}, {"priority": 0}, {"priority": 11}, {"id": "a\n"},
+        {"id": "x" * 257}, {"snapshots": ("",)}, {"table": True, "jsonl": "-"}, {"lines": {"a": ((0, 0), (0, 0))}},
+        {"zones": {"a": ((0, 0), (1, 1))}}, {"zones": {"a": ((0, 0), (1, 1), (0, 1.5))}},
     ],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        DetectConfig(**({"sources": ("synthetic",)} | options))
+        configure([{"source": options.pop("source", "synthetic")}], options)
+
+
+def test_a_run_needs_cameras_with_ids_of_their_own() -> None:
+    with pytest.raises(ValueError, match="expected at least one"):
+        configure([], {})
+    for cameras in (
+        [{"source": "0", "id": "door"}, {"source": "1", "id": "door"}],
+        [{"source": "door.mp4"}, {"source": "1", "id": "door"}],
+    ):
+        with pytest.raises(ValueError, match="id: expected another for each camera, got door twice"):
+            configure(cameras, {})
+    config = configure([{"source": "a.mp4"}, {"source": "a.mp4"}, {"source": "0", "id": "door"}], {})
+    assert config.ids() == ["a", "a-2", "door"]
 
 
 # --- parts ------------------------------------------------------------------------------------------------

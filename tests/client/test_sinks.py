@@ -5,14 +5,16 @@ import subprocess
 import sys
 import threading
 import time
+from io import StringIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
-from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, SinkError
+from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, SinkError, Table
 from client.sinks.jsonl import rfc3339
 from client.sinks.video import fit
 from client.types import Result
@@ -304,3 +306,43 @@ def test_a_full_disk_ends_json_lines_only() -> None:
     queued.write(dropped(frame()))
     queued.close()
     assert queued.error == "/dev/full: No space left on device"
+
+
+def test_images_of_chosen_classes_at_most_so_often(tmp_path: Path) -> None:
+    image, dog = picture(0, (160, 120)), ("dog", 5, 0.9, (0.0, 0.0, 0.5, 0.5))
+    with AnnotatedImages(tmp_path, classes=("Dog", "2"), every_s=1.0) as sink:
+        for number, (captured_s, found) in enumerate(
+            [
+                (0.0, PERSON),
+                (0.1, dog),
+                (0.5, dog),
+                (1.2, dog),
+                (9.0, PERSON),
+                (9.1, ("car", 2, 0.9, (0, 0, 1, 1))),
+            ]
+        ):
+            sink.write(
+                delivered(frame(number, captured_s=100 + captured_s, image_bgr=image), detections(found))
+            )
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["door-000001.jpg", "door-000003.jpg", "door-000005.jpg"]
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
+
+def test_a_table_has_a_row_per_result() -> None:
+    console = Console(file=StringIO(), width=40)
+    with Table(console) as sink:
+        sink.write(delivered(frame(7), detections(PERSON, PERSON, ("car", 2, 0.5, (0, 0, 1, 1)))))
+        sink.write(delivered(frame(8)))
+        sink.write(dropped(frame(9)))
+        sink.write(errored(frame(10), "INTERNAL: \x1b[31mred"))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].split() == ["time", "(UTC)", "camera", "frame", "age", "ms", "version", "found"]
+    assert lines[1].split() == ["12:00:00.123", "door", "7", "50", "v1", "2", "person,", "1", "car"]
+    assert lines[2].endswith("v1        nothing")
+    assert lines[3].endswith("-         dropped: expired")
+    assert lines[4].endswith("INTERNAL: ?[31mred")
+    assert len(lines) == 5

@@ -23,8 +23,8 @@ FPS = 4.0
 _RUN = """
 import sys
 from client.detect import run
-from client.detect_config import DetectConfig
-run(DetectConfig(tuple(sys.argv[2:]), relay=sys.argv[1], max_age_s=5.0, wait_s=60.0))
+from client.detect_config import configure
+run(configure([{"source": spec} for spec in sys.argv[2:]], {"relay": sys.argv[1], "max_age": 5.0, "wait": 60.0}))
 """
 
 

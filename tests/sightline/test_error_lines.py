@@ -203,7 +203,7 @@ def test_a_videos_end_that_is_cut_off(folder: Path, relay: str) -> None:
     ("arguments", "named"),
     [
         (("frobnicate",), "No such command 'frobnicate'"),
-        (("detect",), "Missing argument 'sources'"),
+        (("detect",), "expected one or more, or --config"),
         (("detect", "a.jpg", "--nosuch"), "No such option: --nosuch"),
         (("detect", "a.jpg", "--conf", "much"), "Invalid value for '--conf'"),
         (("export", "--out", "x"), "Missing option '--weights'"),
