@@ -69,7 +69,7 @@ clean: ## Remove what was built; not .venv.
 
 # One environment; a stamp for each set of extras that is installed in it.
 $(VENV)/run.stamp: EXTRAS = export,serving,mesh,rollout
-$(VENV)/test.stamp: EXTRAS = export,serving,mesh,rollout,load,dev
+$(VENV)/test.stamp: EXTRAS = export,serving,mesh,rollout,load,mqtt,track,otel,dev
 $(VENV)/bench.stamp: EXTRAS = export,serving,bench
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sightline[$(EXTRAS)] into $(VENV) (first time: some minutes) ..."
