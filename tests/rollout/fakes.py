@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from client.predict import Prediction
+import grpc
+
+from client.predict import GET_MODEL_STATUS, PREDICT, Prediction
 from client.security import Security
+from client.wire import tfserving_pb2 as tfs
 from loadtest.wrong_model import WrongModel, encode
 from mesh.render.topology import Address
 from mesh.run import Mesh, MeshConfig
@@ -19,6 +26,7 @@ from sightline.ports import free_port
 from sightline.rollout.camera import CountedCamera
 from tests.client.fakes import NumberSource, RelayThread
 
+Answer = Callable[[bytes], bytes]
 LABELS = ("person", "car", "bus", "bicycle")
 OBJECTS = 16
 FPS = 25.0
@@ -50,6 +58,56 @@ class Scene:
             classes.append(i % len(LABELS))
         labels = [LABELS[one] for one in classes]
         return encode(Prediction("yolov8", self.version, boxes, scores, classes, labels))
+
+
+class TwoVersions:
+    """A model server that does what the mesh does: the header `version: v2` reaches the candidate, others the stable
+    version. Neither needs an Envoy."""
+
+    def __init__(self, stable: Answer, candidate: Answer) -> None:
+        self.stable, self.candidate = stable, candidate
+        self.delay_s = 0.0  # of the stable version
+        self.shadow_delay_s = 0.0
+        self.shadow_fails: grpc.StatusCode | None = None
+        self.shadows = self.busy = self.most_shadows = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
+        status = tfs.GetModelStatusResponse()
+        status.model_version_status.add(version=1, state=tfs.ModelVersionStatus.AVAILABLE)
+        methods = {PREDICT: self._predict, GET_MODEL_STATUS: lambda *_: status.SerializeToString()}
+        for path, method in methods.items():
+            _, service, name = path.split("/")
+            handlers = {name: grpc.unary_unary_rpc_method_handler(method)}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def _predict(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        if dict(context.invocation_metadata()).get("version") != "v2":
+            time.sleep(self.delay_s)
+            return self.stable(request)
+        with self._lock:
+            self.shadows += 1
+            self.busy += 1
+            self.most_shadows = max(self.most_shadows, self.busy)
+        try:
+            time.sleep(self.shadow_delay_s)
+            if self.shadow_fails is not None:
+                context.abort(self.shadow_fails, "as told")
+            return self.candidate(request)
+        finally:
+            with self._lock:
+                self.busy -= 1
 
 
 @dataclass
