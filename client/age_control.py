@@ -51,7 +51,7 @@ class AgeControl:
     """
 
     def __init__(self, max_age_s: float, window: int, *, fixed: bool, adapt: bool) -> None:
-        self.window = window
+        self.window = self._first = window
         self.detail = 1.0
         self._goal_s, self._easy_s = GOAL * max_age_s, EASY * max_age_s
         self._fixed, self._adapt = fixed or not max_age_s, adapt and max_age_s > 0
@@ -61,6 +61,12 @@ class AgeControl:
         self._held_back = False  # since the last change, by the window
         self._oldest_s = 0.0  # of the results since
         self._encodes = False  # its frames are pictures; encoded files travel as they are
+
+    def __str__(self) -> str:
+        """What is not as at first, for people."""
+        window = f"window {self.window}" if self.window != self._first else ""
+        detail = f"detail {100 * self.detail:.0f} %" if self.detail < 1 else ""
+        return ", ".join(part for part in (window, detail) if part)
 
     def sent(self, seq: int) -> None:
         """A frame goes out."""

@@ -53,6 +53,7 @@ class Sender:
         self._told = ""  # the source's state that the other end knows
         self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
         self.reconnects = 0
+        self.pausing = False  # until the next attempt to connect
 
     def run(self) -> None:
         """Connect, feed the connection, and again, until there is nothing left to send."""
@@ -108,7 +109,9 @@ class Sender:
             if over:
                 state.drop_waiting(DropReason.UNSENT)
             state.hurry, pause_s = False, self._backoff.next_s()
+            self.pausing = True
             state.cond.wait_for(lambda: state.nothing_left or state.hurry, pause_s)
+            self.pausing = False
 
     def _feed(self, connection: Connection, link: Link) -> None:
         """Send frames as the window allows, until the link breaks or nothing is left."""

@@ -117,6 +117,11 @@ class DetectionStream:
         return self._state.control
 
     @property
+    def state(self) -> str:
+        """What the connection is: streaming, connecting, or backing off until the next attempt."""
+        return "streaming" if self.connected else "backing off" if self._sender.pausing else "connecting"
+
+    @property
     def reconnects(self) -> int:
         """Connections made after the first that worked."""
         return self._sender.reconnects

@@ -87,6 +87,15 @@ def test_young_results_give_detail_back_and_then_widen_the_window_if_it_holds_fr
     assert control_.window == 2
 
 
+def test_people_see_what_is_not_as_at_first() -> None:
+    control_ = control()
+    assert str(control_) == ""
+    for seq in range(2):
+        control_.sent(seq)
+        control_.answered(trip(seq, 0.45), 1.0)
+    assert str(control_) == "window 1, detail 70 %"
+
+
 def test_results_neither_young_nor_late_change_nothing() -> None:
     control_ = control(window=1)
     control_.sent(1)
