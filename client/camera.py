@@ -75,10 +75,15 @@ class Camera:
         if not self.alive:
             return "ended"
         if self._stream is None:
-            return "opening"
+            return "connecting"
         if isinstance(self._source, LiveSource) and self._source.state != "streaming":
             return str(self._source.state)
-        return "streaming" if self._stream.connected else "connecting"
+        return self._stream.state
+
+    @property
+    def control(self) -> str:
+        """What holds its results' age, for people; empty before it streams."""
+        return str(self._stream.control) if self._stream is not None else ""
 
     def _run(self) -> None:
         try:

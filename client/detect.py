@@ -180,7 +180,7 @@ class _Run:
 
     def _reports(self) -> tuple[CameraReport, ...]:
         return tuple(
-            CameraReport(c.camera_id, c.shown, c.state, c.account, c.tally, self._explain(c.error))
+            CameraReport(c.camera_id, c.shown, c.state, c.account, c.tally, self._explain(c.error), c.control)
             for c in self._cameras
         )
 

@@ -29,6 +29,7 @@ class CameraReport:
     account: Account
     tally: Tally
     error: str = ""
+    control: str = ""  # what holds its results' age: frames in flight, detail of the pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def status_line(cameras: Sequence[CameraReport], now: float) -> str:
     parts = [
         who, f"{fps:.1f} fps", "" if math.isnan(p50_s) else f"age p50 {_ms(p50_s)} p99 {_ms(p99_s)}", _outcomes(total),
         f"{_per_frame(tally)} objects/frame", versions_text(tally.versions),
+        cameras[0].control if len(cameras) == 1 else "",
     ]  # fmt: skip
     if tally.errors:
         parts.append(f"last error: {next(reversed(tally.errors))}")
@@ -149,7 +151,7 @@ def status_table(cameras: Sequence[CameraReport], now: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("camera", "state"):
         table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("fps", "p50", "p99", "delivered", "errored", "dropped", "objects/frame", "model"):
+    for name in ("fps", "p50", "p99", "delivered", "errored", "dropped", "objects/frame", "model", "control"):
         table.add_column(name, justify="right", no_wrap=True)
     for camera in cameras:
         account, tally = camera.account, camera.tally
@@ -157,6 +159,7 @@ def status_table(cameras: Sequence[CameraReport], now: float) -> Table:
         cells = (
             camera.camera_id, camera.state, f"{fps:.1f}", _ms(p50_s), _ms(p99_s), str(account.delivered),
             str(account.errored), str(account.dropped.total()), _per_frame(tally), versions_text(tally.versions),
+            camera.control,
         )  # fmt: skip
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
