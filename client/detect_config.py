@@ -25,7 +25,8 @@ class CameraConfig:
 
     `source`: as `client.sources.open_source` takes it. `id`: its name everywhere; empty: derived from the source.
     `conf`, `classes`: see `client.choose.Choice`. `imgsz`: larger pictures are sent scaled down to this longer side
-    (pixels; 0: as they are); encoded image files always travel as they are. `jpeg_quality`: 1 to 100.
+    (pixels; 0: as they are); encoded image files always travel as they are. `jpeg_quality`: 1 to 100. `adapt`: less
+    of both while the network is too slow for results of `max_age_s`.
     `max_age_s`: frames older than this are dropped as expired; 0: none; None: 0.2 s for live sources, none for
     those that wait. `priority`: 1 to 10, its share of the model server beside other cameras.
     `vid_stride`, `fps`, `loop`, `every_frame`: see `client.sources.SourceOptions`.
@@ -44,6 +45,7 @@ class CameraConfig:
     classes: tuple[str, ...] = ()
     imgsz: int = 0
     jpeg_quality: int = 85
+    adapt: bool = False
     max_age_s: float | None = None
     priority: int = 1
     vid_stride: int = 1
@@ -97,6 +99,7 @@ class CameraConfig:
             max_age_s=default_s if self.max_age_s is None else self.max_age_s,
             jpeg_quality=self.jpeg_quality,
             max_side_px=self.imgsz,
+            adapt=self.adapt,
             connect_timeout_s=wait_s,
             backoff_max_s=min(1.0, wait_s),  # so that giving up comes about when it should
         )

@@ -56,6 +56,9 @@ def detect(
         int, typer.Option(help="Send larger pictures scaled down to this side; 0: as they are.")
     ] = 0,
     jpeg_quality: Annotated[int, typer.Option(help="1 to 100.")] = 85,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Lower quality and size while the network is too slow for --max-age.")
+    ] = False,
     max_age: MaxAgeOption = None,
     priority: Annotated[
         int, typer.Option(help="1 to 10: share of the model server beside other cameras.")
