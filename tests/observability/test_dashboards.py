@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sightline.monitoring.files import monitoring_folder
-from tests.observability.support import needs_promtool, promtool
+from sightline.monitoring.files import monitoring_folder, specs
+from tests.observability.queries import selectors
+from tests.observability.support import alerts, needs_promtool, promtool
 
 pytest.importorskip("grafana_foundation_sdk")
 from sightline.monitoring.dashboards import dashboards
@@ -24,6 +26,36 @@ def queries() -> Iterator[str]:
                 yield (
                     target["expr"].replace("$namespace", "object-detection").replace("$__rate_interval", "1m")
                 )
+
+
+def test_istios_proxies_keep_the_counters_that_are_asked_for() -> None:
+    """They keep few unless an annotation names more; then Prometheus keeps what the monitor names."""
+    patch = yaml.safe_load((monitoring_folder() / "patch-relay-stats.yaml").read_text())
+    (kept,) = patch["spec"]["template"]["metadata"]["annotations"].values()
+    scraped = specs("pod-monitor-envoy.yaml")["pod-monitor-envoy.yaml"]["podMetricsEndpoints"][0][
+        "metricRelabelings"
+    ]
+    asked = {
+        one.metric
+        for query in [*queries(), *(a["expr"] for a in alerts().values())]
+        for one in selectors(query)
+    }
+    envoys = {metric for metric in asked if metric.startswith("envoy_")}
+    assert len(envoys) == 8
+    for metric in envoys:
+        assert re.fullmatch(scraped[0]["regex"], metric)
+        name = (
+            metric.removeprefix("envoy_cluster_")
+            .replace("detection_", "detection.")
+            .replace("grpc_", "grpc.")
+        )
+        for subset in ("v1", "v2", ""):
+            cluster = f"outbound|8500|{subset}|tf-serving.object-detection.svc.cluster.local;"
+            assert re.fullmatch(kept, f"cluster.{cluster}.{name}")
+            assert re.fullmatch(scraped[1]["regex"], cluster)
+    assert not re.fullmatch(
+        kept, "cluster.outbound|15012||istiod.istio-system.svc.cluster.local;.upstream_rq_retry"
+    )
 
 
 def check(folder: Path, expressions: list[str]) -> tuple[int, str]:
