@@ -10,9 +10,13 @@ SOURCE ?= synthetic
 ARGS ?=
 SERVER ?=
 FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 1800
+IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest
+REGISTRY ?=
+TAG ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack bench-peers chaos demo-rollout conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e chaos demo-rollout conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -44,6 +48,12 @@ bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightlin
 demo-rollout: $(VENV)/run.stamp ## Roll a good model out, and wrong, slow and dead ones back (2 minutes).
 	@$(BIN)/python -m sightline.rollout.demo $(ARGS)
 
+manifests: $(VENV)/test.stamp .venv-checkov/stamp ## Render k8s/ in all combinations and check them (needs kubectl; 1 minute).
+	$(BIN)/pytest -q tests/k8s $(ARGS)
+
+soak: $(VENV)/run.stamp ## The stack at full load for SOAK_SECONDS (1800): memory, descriptors, frames.
+	@$(BIN)/sightline bench soak --seconds $(SOAK_SECONDS) $(ARGS)
+
 chaos: $(VENV)/test.stamp ## Faults under cameras: ages, recovery, and whether the frames add up (2.5 minutes).
 	@$(BIN)/python -m loadtest.chaos
 
@@ -59,6 +69,23 @@ protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
 
 dashboards: $(VENV)/test.stamp ## Write Grafana's dashboards from their code.
 	$(BIN)/python -m sightline.monitoring.dashboards
+
+images: $(VENV)/test.stamp ## Build IMAGES into build/images, check them, write bills of materials (STAND_INS=1: without registries; 10 minutes).
+	[ -z "$(STAND_INS)" ] || images/stand-ins.sh
+	images/build.sh $(IMAGES)
+	$(BIN)/python -m images.report $(IMAGES:%=build/images/%)
+
+images-test: $(VENV)/test.stamp ## Run the built relay image and stream frames through it (needs root; half a minute).
+	SIGHTLINE_IMAGES=build/images $(BIN)/pytest -q tests/images/test_run.py $(ARGS)
+
+images-scan: ## Look the built images' packages up among known vulnerabilities (needs grype).
+	for image in $(IMAGES); do grype --fail-on high --only-fixed "oci-dir:build/images/$$image" || exit 1; done
+
+pins: ## Write the digests that the base images' tags have now into the Dockerfile (needs skopeo).
+	images/pins.sh
+
+publish: ## Push the built IMAGES to REGISTRY as TAG, sign them, attest their contents (needs skopeo and cosign).
+	images/publish.sh $(REGISTRY) $(TAG) $(IMAGES) | tee build/images/digests.txt
 
 lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
 	(echo "# What is installed and tested together; made by \`make lock\`."; \
@@ -80,6 +107,12 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the peers into .venv-peers (first time: some minutes) ..."
 	@$(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/pip install -qq --disable-pip-version-check -e . -r bench/requirements.txt
+	@touch $@
+
+.venv-checkov/stamp: tests/k8s/checkov.txt
+	@echo "installing Checkov into .venv-checkov ..."
+	@$(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/pip install -qq --disable-pip-version-check -r tests/k8s/checkov.txt
 	@touch $@
 
 $(VENV)/bin/python:
