@@ -117,6 +117,18 @@ def next_version(base: Path) -> int:
     return max(found, default=0) + 1
 
 
+def version_folder(path: Path) -> Path:
+    """`path` itself if it is a version folder, else the newest version below it. Raises ValueError for neither."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [
+        int(p.name) for p in path.glob("*") if p.name.isdecimal() and (p / "saved_model.pb").is_file()
+    ]
+    if not versions:
+        raise ValueError(f"{path}: expected a SavedModel version, or a folder of versions, found neither")
+    return path / str(max(versions))
+
+
 def read_metadata(folder: Path) -> ModelMetadata:
     """The metadata of an exported version. Raises ValueError where `folder` holds none."""
     import json

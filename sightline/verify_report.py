@@ -12,10 +12,9 @@ from model.verify import Compared, Comparison, Street, Verifier, image_files
 
 
 def run(
-    model: Path, weights: str, images: Sequence[Path], street: int, *, trust: bool, console: Console
+    folder: Path, weights: str, images: Sequence[Path], street: int, *, trust: bool, console: Console
 ) -> int:
-    """Compare, print the figures, and return 0 if all is within tolerance, else 1."""
-    folder = version_folder(model)
+    """Compare a version folder, print the figures, and return 0 if all is within tolerance, else 1."""
     verifier = Verifier(folder, weights, trust=trust)
     compared = verifier.compare(image_files(images or default_images()))
     passed = compared.network.passed and compared.whole.passed
@@ -27,18 +26,6 @@ def run(
         console.print(_street_line(street, on_street), highlight=False)
     console.print("within tolerance" if passed else "BEYOND TOLERANCE")
     return 0 if passed else 1
-
-
-def version_folder(path: Path) -> Path:
-    """`path` itself if it is a version folder, else the newest version below it. Raises ValueError for neither."""
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [
-        int(p.name) for p in path.glob("*") if p.name.isdecimal() and (p / "saved_model.pb").is_file()
-    ]
-    if not versions:
-        raise ValueError(f"{path}: expected a SavedModel version, or a folder of versions, found neither")
-    return path / str(max(versions))
 
 
 def default_images() -> list[Path]:

@@ -52,6 +52,9 @@ def verify(
     trust: TrustOption = False,
 ) -> None:
     """Compare a SavedModel with Ultralytics' PyTorch model; exit status 1 beyond tolerance."""
+    from model.export import version_folder
+
+    folder = version_folder(model)  # before torch and TensorFlow take their seconds
     from sightline.verify_report import run
 
-    raise typer.Exit(run(model, weights, images or [], street, trust=trust, console=table_console()))
+    raise typer.Exit(run(folder, weights, images or [], street, trust=trust, console=table_console()))

@@ -55,6 +55,10 @@ def nobody() -> Iterator[str]:
             "--imgsz: expected N or HEIGHTxWIDTH, got 'wide'",
         ),
         (("export", "--weights=demo", "--out=x", "--conf=1"), "conf must lie between 0 and 1, got 1.0"),
+        (
+            ("verify", "empty", "--weights=demo"),
+            "empty: expected a SavedModel version, or a folder of versions, found neither",
+        ),
         (("detect", "a.jpg", "--conf=2"), "conf: expected 0 to 1, got 2"),
         (("detect", "a.jpg", "--classes=0,"), "classes: expected ids or names such as 0 or person, got an empty one"),
         (("detect", "a.jpg", "--vid-stride=0"), "vid_stride: expected 1 or more, got 0"),
