@@ -84,8 +84,10 @@ def extract(archive: Path) -> Schema:
         root = defs[file]
         fields = root.get("properties", {})
         if {"apiVersion", "kind", "metadata"} <= set(fields) and not file.endswith("List"):
-            (version,) = resolve(fields["apiVersion"], defs)["enum"]
-            (kind,) = resolve(fields["kind"], defs)["enum"]
+            found = [resolve(fields[name], defs).get("enum") for name in ("apiVersion", "kind")]
+            if None in found:
+                continue  # a reference to an object of any kind
+            ((version,), (kind,)) = found
             kinds[f"{version} {kind}"] = file
             fields.pop("status", None)  # written by controllers, never by people
     return {"kinds": kinds, "$defs": reachable(kinds.values(), defs)}

@@ -26,6 +26,10 @@ PACKAGES = {
         ("ServiceMonitor", "PodMonitor", "PrometheusRule"),
         "sha512-ySNW4T6U6Vn86bmcJ/emmAYJ/UrzpNvzxWexWJSALwgiO4FqCgL6WoqFsOReSiMhw/LlF+MljQvoiwD3RnaGmg==",
     ),
+    "kubernetes-models-argo-rollouts-2.0.0.tgz": (
+        ("Rollout", "AnalysisTemplate"),
+        "sha512-bKva0rPs0/kN7iWBmMTeNZytV7vCYHHr2/QhcBfOnp+y8daM5BJlHLd1yE+6JBkh5Z4k24QoQXbAMuZSbcwU1A==",
+    ),
 }
 
 
