@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,6 +38,11 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """Its process id: `sightline.child` becomes the command."""
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -83,6 +88,10 @@ class Children:
         child = Child(name, command, self.log_folder / f"{name}.log")
         self._children.append(child)
         return child
+
+    def __iter__(self) -> Iterator[Child]:
+        """In the order in which they were started."""
+        return iter(self._children)
 
     def check(self) -> None:
         """Raise ChildDied if one is gone, KeyboardInterrupt if all shall end."""

@@ -96,6 +96,23 @@ def server(
     run(seconds, callers, table_console())
 
 
+@app.command()
+def soak(
+    seconds: Annotated[float, typer.Option(min=10, help="How long.")] = 1800,
+    cameras: Annotated[int, typer.Option(min=1, help="Synthetic cameras of 15 frames/s.")] = 8,
+    weights: WeightsOption = "demo",
+    folder: FolderOption = Path("runs/bench"),
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
+) -> None:
+    """The stack at full load for long: memory, descriptors, and whether every frame is accounted for."""
+    from model.export import resolve_precision
+    from sightline.bench.soak import run
+
+    console = table_console()
+    model = _served(folder, weights, resolve_precision(precision), console)
+    raise typer.Exit(0 if run(model, folder / "soak", seconds, cameras, console) else 1)
+
+
 def _model(folder: Path, weights: str, precision: str, console: Console) -> Path:
     """The version folder of these weights in this precision."""
     served = _served(folder, weights, precision, console)
