@@ -40,7 +40,7 @@ RUN rm -r /app/cv2 /app/opencv_python_headless*
 # Ends the build if the runtime's interpreter or libraries do not fit the packages.
 FROM ${PYTHON_RUNTIME} AS relay-checked
 COPY --from=relay-packages /app /app
-RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import client.relay.main, client.relay.http"]
+RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import sightline.cli, client.relay.main, client.relay.http"]
 
 FROM ${PYTHON_RUNTIME} AS relay
 COPY --from=relay-checked /app /app
@@ -57,7 +57,7 @@ LABEL org.opencontainers.image.title="sightline-relay" \
 # --- loadtest: everything that a camera box has ----------------------------------------------------------------------
 FROM ${PYTHON_RUNTIME} AS loadtest-checked
 COPY --from=packages /app /app
-RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import client.detect, loadtest"]
+RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import sightline.cli, client.detect"]
 
 FROM ${PYTHON_RUNTIME} AS loadtest
 COPY --from=loadtest-checked /app /app

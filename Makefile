@@ -11,13 +11,12 @@ ARGS ?=
 SERVER ?=
 FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 1800
-SOAK_SECONDS ?= 1800
 IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest
 REGISTRY ?=
 TAG ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e chaos demo-rollout conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e chaos demo-rollout conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -51,9 +50,6 @@ demo-rollout: $(VENV)/run.stamp ## Roll a good model out, and wrong, slow and de
 
 manifests: $(VENV)/test.stamp .venv-checkov/stamp ## Render k8s/ in all combinations and check them (needs kubectl; 1 minute).
 	$(BIN)/pytest -q tests/k8s $(ARGS)
-
-soak: $(VENV)/run.stamp ## The stack at full load for SOAK_SECONDS (1800): memory, descriptors, frames.
-	@$(BIN)/sightline bench soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 soak: $(VENV)/run.stamp ## The stack at full load for SOAK_SECONDS (1800): memory, descriptors, frames.
 	@$(BIN)/sightline bench soak --seconds $(SOAK_SECONDS) $(ARGS)

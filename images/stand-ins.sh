@@ -9,10 +9,12 @@
 #   localhost/stand-in/python311-builder   the same with Debian 12's Python 3.11, for a machine whose only torch
 #   localhost/stand-in/python311-runtime   without CUDA is for that one
 #   localhost/stand-in/serving             tensorflow/serving, with a program that only tells its version
+# The last two only with STAND_IN_PYTHON311=1.
 #
 # Needs: root, buildah, mmdebstrap, g++, Debian's archive in apt's sources.
 set -euo pipefail
 
+# shellcheck disable=SC2016 # apt's variables, not the shell's
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$') ||
   { echo "stand-ins: apt knows no Debian archive: apt-get update" >&2; exit 1; }
 work=$(mktemp -d)
@@ -20,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 buildah() { command buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"} "$@"; }
 
 # Lists as in distroless' own build files (base, cc, python3); the names are each Debian's.
-base=base-files,netbase,tzdata,libc6,zlib1g,libzstd1
+base='base-files,netbase,tzdata,libc6,zlib1g,libzstd1'
 cc=libgomp1,libstdc++6,libgcc-s1
 python=libbz2-1.0,libexpat1,liblzma5,libsqlite3-0,libuuid1,libncursesw6,libtinfo6,libcom-err2,libcrypt1
 python+=,libgssapi-krb5-2,libk5crypto3,libkeyutils1,libkrb5-3,libkrb5support0,libnsl2,libffi8
@@ -31,6 +33,7 @@ bookworm=$base,$cc,libssl3
 runtime_files() {
   local root=$1
   rm -rf "$root"/usr/bin/{debconf*,mawk} "$root"/usr/sbin/dpkg-* "$root"/usr/share/{debconf,doc,man,perl5}
+  rm -rf "$root"/var/lib/dpkg/{info,status,status.d/debconf,status.d/mawk}
   printf 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' \
     >"$root/etc/passwd"
   printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"
@@ -47,8 +50,14 @@ image() { # NAME FOLDER USER
   echo "$name"
 }
 
+# shellcheck disable=SC2016 # mmdebstrap's shell expands the hook
 runtime() { # NAME SUITE PACKAGES PYTHON
-  mmdebstrap --quiet --variant=extract --include="$3" "$2" "$work/$1" "$mirror"
+  # As in distroless, a file for each package says what it is; the bill of materials is made from them.
+  mmdebstrap --quiet --variant=extract --include="$3" "$2" "$work/$1" "$mirror" --extract-hook='
+    mkdir "$1/var/lib/dpkg/status.d"
+    for deb in "$1"/var/cache/apt/archives/*.deb; do
+      dpkg-deb --field "$deb" >"$1/var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)"
+    done'
   runtime_files "$work/$1"
   if [ -n "$4" ]; then ln -s "$4" "$work/$1/usr/bin/python3" && ln -s "$4" "$work/$1/usr/bin/python"; fi
   image "$1" "$work/$1" 65532
@@ -86,7 +95,7 @@ runtime python-runtime trixie \
   "$trixie,$python,libdb5.3t64,libreadline8t64,libtirpc3t64,python3.13-minimal,libpython3.13-stdlib" python3.13
 builder python-builder trixie python3.13
 serving
-if [ "${STAND_IN_PYTHON311:-}" = 1 ]; then
+if [ -n "${STAND_IN_PYTHON311:-}" ]; then
   runtime python311-runtime bookworm \
     "$bookworm,$python,libdb5.3,libreadline8,libtirpc3,python3.11-minimal,libpython3.11-stdlib" python3.11
   builder python311-builder bookworm python3.11

@@ -58,8 +58,10 @@ class HttpSide:
         self._pages: LivePages | None = None
         self._photos: Photos | None = None
         if config.has_page:
+            from client.relay.photo import Photos  # needs OpenCV, which a relay's container has not
+
             self._pages = LivePages(config, board)
-            self._photos = _photos(config, scheduler, metrics)
+            self._photos = Photos(config, scheduler, metrics)
             app.router.add_get("/live", self._pages.handle)
             app.router.add_post("/v1/detect", self._photos.handle)
             for name, (body, content_type) in _page_files().items():
@@ -136,17 +138,6 @@ def _check_origin(request: web.Request) -> None:
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
-
-
-def _photos(config: RelayConfig, scheduler: Scheduler, metrics: RelayMetrics) -> Photos:
-    """What answers /v1/detect. A relay without a page runs without OpenCV: its container has none."""
-    try:
-        from client.relay.photo import Photos
-    except ModuleNotFoundError as error:
-        raise RuntimeError(
-            f"the page and /v1/detect need {error.name}, which is not installed here: run with --no-page"
-        ) from error
-    return Photos(config, scheduler, metrics)
 
 
 def _page_files() -> dict[str, tuple[bytes, str]]:

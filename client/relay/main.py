@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,10 +31,10 @@ log = logging.getLogger("sightline.relay")
 SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # else a second relay would take the same port and get half of the cameras
-    # A camera that vanished without a word is found in 15 s; cameras may ask us the same.
+    # A camera that vanished without a word is found in 15 s; cameras may ask us the same, each 5 s (client/channel.py).
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 2_500),
 ]
 
 
@@ -133,6 +134,10 @@ async def _serve(config: RelayConfig) -> None:
 
 def run(config: RelayConfig) -> int:
     """Run the relay until SIGTERM or SIGINT. Returns the exit status: 0, or 1 after one line on stderr."""
+    if config.has_page and find_spec("cv2") is None:
+        raise ValueError(
+            "the page and /v1/detect need OpenCV, which is not installed here: run with --no-page"
+        )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
         asyncio.run(_serve(config))
