@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.street import bicycles, people, vehicles
+from model.street import bicycles, people, vehicle_ends, vehicles
 from model.street.look import Look
 from model.street.pen import Light, Pen, Sprite
 
@@ -40,5 +40,5 @@ def draw(
             pen, look, light
         )
     else:
-        vehicles.vehicle_end(pen, kind, look, light, view == "rear")
+        vehicle_ends.vehicle_end(pen, kind, look, light, view == "rear")
     return pen.done()

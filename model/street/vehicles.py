@@ -1,14 +1,10 @@
-"""Cars, buses and trucks of the synthetic street. Side views look to the right."""
+"""Cars, buses and trucks of the synthetic street from the side, looking to the right."""
 
 from __future__ import annotations
 
 from model.street.look import Look
 from model.street.pen import Light, Pen, mix, rgb, rounded, shade
-
-_GLASS, _GLASS_LIT = rgb("#2f4554"), rgb("#e8cf8a")
-_TYRE, _RIM, _BLACK = rgb("#1b1b1d"), rgb("#b9bec4"), rgb("#141416")
-_LAMP, _TAIL = rgb("#fff3c4"), rgb("#e02020")
-
+from model.street.vehicle_parts import BLACK, GLASS, GLASS_LIT, side_lamps, wheel
 
 # Outlines of car bodies and of their windows: x as a share of the length from the rear, y of the height.
 _CARS: tuple[tuple[list[tuple[float, float]], list[tuple[float, float]]], ...] = (
@@ -40,34 +36,6 @@ _CARS: tuple[tuple[list[tuple[float, float]], list[tuple[float, float]]], ...] =
 )  # fmt: skip
 
 
-def _wheel(pen: Pen, x: float, r: float) -> None:
-    pen.oval(x, r * 1.02, r * 1.22, r * 1.18, shade(_BLACK, 0.9))
-    pen.oval(x, r, r, r, _TYRE)
-    pen.oval(x, r, r * 0.62, r * 0.62, _RIM)
-    pen.oval(x, r, r * 0.42, r * 0.42, shade(_RIM, 0.6))
-    pen.oval(x, r, r * 0.16, r * 0.16, _RIM)
-
-
-def _lamps(pen: Pen, length: float, y: float, light: Light) -> None:
-    half = length / 2
-    pen.poly(
-        rounded(
-            [
-                (half - 0.22, y - 0.07),
-                (half - 0.02, y - 0.07),
-                (half - 0.03, y + 0.07),
-                (half - 0.24, y + 0.07),
-            ],
-            1,
-        ),
-        _LAMP,
-        light.lamps,
-    )
-    pen.rect(-half + 0.01, y - 0.06, -half + 0.13, y + 0.14, _TAIL, light.lamps)
-    pen.glow(half + 0.25, y, 1.5, 0.55, _LAMP, 0.75)
-    pen.glow(-half - 0.05, y, 0.55, 0.4, _TAIL, 0.8)
-
-
 def car_side(pen: Pen, look: Look, light: Light) -> None:
     length, h, half = look.length, look.height, look.length / 2
     pen.shadow(0, half * 1.05, 0.14)
@@ -83,7 +51,7 @@ def car_side(pen: Pen, look: Look, light: Light) -> None:
         [(-half + 0.04, 0.5 * h), (half - 0.1, 0.47 * h), (half - 0.3, 0.51 * h), (-half + 0.04, 0.545 * h)],
         shade(look.main, 1.22),
     )
-    glass = shade(_GLASS, 0.9 + 0.5 * look.extra)
+    glass = shade(GLASS, 0.9 + 0.5 * look.extra)
     pen.poly(rounded([(x * length - half, y * h) for x, y in window], 1), glass)
     wx0, wx1 = window[1][0] * length - half, window[2][0] * length - half
     pen.poly(
@@ -95,8 +63,8 @@ def car_side(pen: Pen, look: Look, light: Light) -> None:
     pen.line([(pillar + 0.04, 0.66 * h), (pillar + 0.04, 0.26 * h)], 0.02, shade(look.main, 0.55))
     pen.line([(pillar - 0.3, 0.6 * h), (pillar - 0.12, 0.6 * h)], 0.035, shade(look.main, 0.55))
     for x in (-0.31, 0.31):
-        _wheel(pen, x * length, 0.225 * h)
-    _lamps(pen, length, 0.47 * h, light)
+        wheel(pen, x * length, 0.225 * h)
+    side_lamps(pen, length, 0.47 * h, light)
 
 
 def bus_side(pen: Pen, look: Look, light: Light) -> None:
@@ -121,7 +89,7 @@ def bus_side(pen: Pen, look: Look, light: Light) -> None:
     pen.rect(-half + 0.02, base, half - 0.02, base + 0.28, shade(look.main, 0.6))
     if look.style % 2:
         pen.rect(-half + 0.02, 0.95, half - 0.03, 1.15, shade(look.second, 1.1))
-    glass = _GLASS_LIT if light.lamps else shade(_GLASS, 0.95 + 0.3 * look.extra)
+    glass = GLASS_LIT if light.lamps else shade(GLASS, 0.95 + 0.3 * look.extra)
     pen.poly(
         rounded(
             [(-half + 0.2, 1.35), (-half + 0.2, h - 0.45), (half - 0.12, h - 0.45), (half - 0.05, 1.35)],
@@ -143,18 +111,18 @@ def bus_side(pen: Pen, look: Look, light: Light) -> None:
         pen.rect(x - 0.5, base + 0.06, x + 0.5, h - 0.5, shade(look.main, 0.45))
         for leaf in (-0.44, 0.04):
             pen.rect(x + leaf, base + 0.25, x + leaf + 0.4, h - 0.6, glass, light.lamps)
-    pen.rect(half - 2.6, h - 0.36, half - 0.7, h - 0.12, _BLACK)
+    pen.rect(half - 2.6, h - 0.36, half - 0.7, h - 0.12, BLACK)
     pen.rect(half - 2.4, h - 0.3, half - 1.0 - look.extra, h - 0.18, rgb("#ffb52e"), lit=True)
     for x in (-half + 0.24 * length, half - 0.2 * length - 0.5):
-        _wheel(pen, x, 0.48)
-    _lamps(pen, length, 0.8, light)
+        wheel(pen, x, 0.48)
+    side_lamps(pen, length, 0.8, light)
 
 
 def truck_side(pen: Pen, look: Look, light: Light) -> None:
     length, h, half = look.length, look.height, look.length / 2
     pen.shadow(0, half * 1.03, 0.2)
     cab = 1.9
-    pen.rect(-half + 0.1, 0.5, half - 0.3, 0.78, shade(_BLACK, 1.8))
+    pen.rect(-half + 0.1, 0.5, half - 0.3, 0.78, shade(BLACK, 1.8))
     box = mix(look.second, rgb("#f2f2ee"), 0.75 if look.style < 3 else 0.2)
     if look.style == 1:  # a tipper, lower than its cab
         pen.poly(
@@ -197,75 +165,10 @@ def truck_side(pen: Pen, look: Look, light: Light) -> None:
             ],
             1,
         ),
-        shade(_GLASS, 1.1),
+        shade(GLASS, 1.1),
     )
     pen.rect(half - cab, 0.42, half, 0.68, shade(look.main, 0.5))
     pen.line([(half - cab + 0.45, 0.7), (half - cab + 0.45, top - 0.2)], 0.03, shade(look.main, 0.6))
     for x in (-half + 0.9, -half + 1.95 if length > 7.3 else half - 0.85, half - 0.85):
-        _wheel(pen, x, 0.47)
-    _lamps(pen, length, 0.95, light)
-
-
-def vehicle_end(pen: Pen, kind: str, look: Look, light: Light, rear: bool) -> None:
-    """A car, bus or truck seen from the front or the rear."""
-    h = look.height if kind != "truck" or rear else min(look.height, 2.75)
-    w = {"car": 0.9, "bus": 1.25, "truck": 1.2}[kind]
-    low = 0.2 if kind == "car" else 0.35
-    pen.shadow(0, w * 1.1, 0.13)
-    for side in (-1, 1):
-        pen.rect(side * w * 0.92 - 0.12, 0, side * w * 0.92 + 0.12 - side * 0.06, 0.5, _TYRE)
-    body = mix(look.second, rgb("#f2f2ee"), 0.75) if kind == "truck" and rear else look.main
-    if kind == "car":
-        pen.poly(
-            rounded(
-                [
-                    (-w, low),
-                    (-w, 0.6 * h),
-                    (-0.74 * w, h * 0.97),
-                    (-0.5 * w, h),
-                    (0.5 * w, h),
-                    (0.74 * w, h * 0.97),
-                    (w, 0.6 * h),
-                    (w, low),
-                ]
-            ),
-            body,
-        )
-        glass = [(-0.8 * w, 0.62 * h), (-0.63 * w, 0.92 * h), (0.63 * w, 0.92 * h), (0.8 * w, 0.62 * h)]
-        lamp_y, lamp_w = 0.47 * h, 0.34
-    else:
-        pen.poly(rounded([(-w, low), (-w, h - 0.05), (w, h - 0.05), (w, low)], 2, 0.2), body)
-        bottom = 1.2 if kind == "bus" else 1.4
-        glass = [(-w * 0.9, bottom), (-w * 0.88, h - 0.5), (w * 0.88, h - 0.5), (w * 0.9, bottom)]
-        lamp_y, lamp_w = 0.75, 0.36
-    if kind == "truck" and rear:
-        pen.line([(0, 0.6), (0, h - 0.1)], 0.05, shade(body, 0.6))
-        pen.line([(-w * 0.9, h - 0.25), (w * 0.9, h - 0.25)], 0.04, shade(body, 0.7))
-    else:
-        lit = light.lamps and kind == "bus"
-        pen.poly(rounded(glass, 1, 0.1), _GLASS_LIT if lit else shade(_GLASS, 0.9 + 0.4 * look.extra), lit)
-    pen.rect(-w + 0.02, low, w - 0.02, low + 0.16, shade(body, 0.55))
-    if kind == "bus":
-        pen.rect(-w * 0.7, h - 0.42, w * 0.7, h - 0.16, _BLACK)
-        pen.rect(-w * 0.5, h - 0.36, w * 0.4, h - 0.22, rgb("#ffb52e"), lit=True)
-    if not rear:
-        pen.rect(-0.45 * w, lamp_y - 0.1, 0.45 * w, lamp_y + 0.06, shade(_BLACK, 2.0))
-    pen.rect(-0.24, low + 0.14, 0.24, low + 0.26, rgb("#e8e4d0"))
-    colour = _TAIL if rear else _LAMP
-    for side in (-1, 1):
-        x = side * (w - lamp_w / 2 - 0.04)
-        pen.poly(
-            rounded(
-                [
-                    (x - lamp_w / 2, lamp_y - 0.09),
-                    (x + lamp_w / 2, lamp_y - 0.09),
-                    (x + lamp_w / 2, lamp_y + 0.1),
-                    (x - lamp_w / 2, lamp_y + 0.1),
-                ],
-                1,
-            ),
-            colour,
-            light.lamps,
-        )
-    for side in (-1, 1):
-        pen.glow(side * (w - lamp_w / 2), lamp_y, 0.8, 0.8, colour, 0.85)
+        wheel(pen, x, 0.47)
+    side_lamps(pen, length, 0.95, light)
