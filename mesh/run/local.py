@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import http.client
-import os
 import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +23,13 @@ from mesh.resources import MeshError, Resource
 from mesh.run.bootstrap import ADMIN_SOCKET
 from mesh.run.envoy import Envoy, wait_until
 from mesh.run.files import ConfigFolder, secrets_for
+from mesh.run.folders import own_folder, sweep
 from mesh.run.ports import assign, check_free
 from mesh.run.stats import MeshStats, read_stats
 from mesh.run.update import apply, refused
+from mesh.run.watched import Times, changed, times_of
 from mesh.tokens import ISSUER, TokenIssuer, default_state
 
-FOLDER = "sightline-mesh-"  # then the process that runs it
 POLL_S = 0.2  # how often the files' times are looked at: a change is live well within a second
 
 
@@ -104,7 +102,7 @@ class Mesh:
         rendered, hosts = self.render(loaded)
         check_free(self.topology)
         sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+        self._folder = own_folder()
         self._files = ConfigFolder(self._folder)
         self._logs = self.config.logs or self._folder
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -121,7 +119,7 @@ class Mesh:
         wait_until(lambda: self._ready(version), timeout_s, "Envoy did not get ready")
         if self.config.watch:
             self._watcher = threading.Thread(
-                target=self._watch, args=(loaded, _times(loaded.files)), name="mesh-watch", daemon=True
+                target=self._watch, args=(loaded, times_of(loaded.files)), name="mesh-watch", daemon=True
             )
             self._watcher.start()
 
@@ -205,18 +203,18 @@ class Mesh:
         apply(self.envoy, self._files, before, placed)
         self._placed = placed
 
-    def _watch(self, loaded: Loaded, times: Mapping[Path, tuple[int, int]]) -> None:
+    def _watch(self, loaded: Loaded, times: Times) -> None:
         while not self._stop.wait(POLL_S):
             if time.monotonic() > self._renew_at:
                 self._write_secrets(self._hosts)
-            now = _times(loaded.files)
+            now = times_of(loaded.files)
             if now == times:
                 continue
             fresh = Loaded()
             try:
                 rendered, hosts = self.render(fresh)
                 self._swap(rendered, hosts)
-                self.config.log(f"mesh: took over {_changed(times, now)}")
+                self.config.log(f"mesh: took over {changed(times, now)}")
             except MeshError as error:
                 first, *more = str(error).splitlines()
                 rest = f" (and {len(more)} more)" if more else ""
@@ -226,26 +224,7 @@ class Mesh:
                     return
                 self.config.log(f"mesh: the last good configuration stays: {error}")
             loaded.files |= fresh.files
-            times = {**now, **{path: seen for path, seen in _times(fresh.files).items() if path not in now}}
-
-
-def sweep() -> None:
-    """Remove our folders of runs that were killed: they hold keys."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
-        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
-        with contextlib.suppress(OSError):
-            if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            times = {**now, **{path: seen for path, seen in times_of(fresh.files).items() if path not in now}}
 
 
 def gateway_hosts(resources: list[Resource]) -> list[str]:
@@ -256,17 +235,3 @@ def gateway_hosts(resources: list[Resource]) -> list[str]:
             for server in resource.spec.get("servers") or []:
                 hosts |= {str(host).rpartition("/")[2] for host in server.get("hosts") or []}
     return sorted(hosts - {"*"})
-
-
-def _times(files: set[Path]) -> dict[Path, tuple[int, int]]:
-    found = {}
-    for path in files:
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            found[path] = (status.st_mtime_ns, status.st_size)
-    return found
-
-
-def _changed(before: Mapping[Path, tuple[int, int]], now: Mapping[Path, tuple[int, int]]) -> str:
-    names = sorted(path.name for path in before.keys() | now.keys() if before.get(path) != now.get(path))
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

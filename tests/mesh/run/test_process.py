@@ -16,7 +16,7 @@ import pytest
 from mesh.render.topology import Address
 from mesh.resources import MeshError
 from mesh.run import Mesh, MeshConfig, status_line
-from mesh.run.local import FOLDER, sweep
+from mesh.run.folders import PREFIX, sweep
 from mesh.run.stats import MeshStats
 from mesh.stack import istio_folder, stack_topology
 
@@ -70,7 +70,7 @@ def test_envoy_ends_with_its_parent(tmp_path: Path, how: signal.Signals) -> None
 def test_folders_of_killed_runs_are_removed() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead, own = (Path(tempfile.mkdtemp(prefix=f"{FOLDER}{pid}-")) for pid in (child.pid, os.getpid()))
+    dead, own = (Path(tempfile.mkdtemp(prefix=f"{PREFIX}{pid}-")) for pid in (child.pid, os.getpid()))
     sweep()
     assert not dead.exists()
     assert own.exists()
