@@ -84,11 +84,10 @@ def extract(archive: Path) -> Schema:
         root = defs[file]
         fields = root.get("properties", {})
         if {"apiVersion", "kind", "metadata"} <= set(fields) and not file.endswith("List"):
-            found = [resolve(fields[name], defs).get("enum") for name in ("apiVersion", "kind")]
-            if None in found:
+            version, kind = resolve(fields["apiVersion"], defs), resolve(fields["kind"], defs)
+            if "enum" not in version:
                 continue  # a reference to an object of any kind
-            ((version,), (kind,)) = found
-            kinds[f"{version} {kind}"] = file
+            kinds[f"{version['enum'][0]} {kind['enum'][0]}"] = file
             fields.pop("status", None)  # written by controllers, never by people
     return {"kinds": kinds, "$defs": reachable(kinds.values(), defs)}
 
