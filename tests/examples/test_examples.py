@@ -1,0 +1,187 @@
+"""Each example as it stands, in a process of its own, against a relay and a model server that finds one person."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from client.sources.images import decode
+from client.wire import tfserving_pb2 as tfs
+from tests.client.fakes import FakeModelServer, RelayThread, response_of
+from tests.client.media import jpeg, number_of, picture, write_video
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+class Walk(FakeModelServer):
+    """Finds a person who goes from left to right while the pictures' numbers rise from 0 to 24."""
+
+    def _predict(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        (image,) = tfs.PredictRequest.FromString(data).inputs["image_bytes"].string_val
+        shown = decode(image)
+        assert shown is not None
+        boxes = np.zeros((1, 10, 4), np.float32)
+        left = 0.8 * number_of(shown) / 24
+        boxes[0, 0] = 0.2, left, 0.8, left + 0.2
+        answer = tfs.PredictResponse.FromString(response_of(1, detection_boxes=boxes))
+        answer.outputs["detection_classes_as_text"].string_val[0] = b"person"
+        return bytes(answer.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def relay() -> Iterator[str]:
+    with Walk() as server, RelayThread(server.target) as thread:
+        yield thread.target
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("media") / "clip.mp4", frames=25, fps=25)
+
+
+@contextmanager
+def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def output(*arguments: str | Path) -> str:
+    """What a process says that ends by itself, and well."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, capture_output=True, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout
+
+
+def lines_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
+    """Its lines up to one that is like `pattern`; then Ctrl-C, which it must take well, and the rest."""
+    assert process.stdout is not None
+    watchdog = threading.Timer(30, process.kill)
+    watchdog.start()
+    lines = [next(process.stdout).rstrip()]
+    while not re.fullmatch(pattern, lines[-1]):
+        lines.append(next(process.stdout).rstrip())
+    watchdog.cancel()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert err == ""
+    assert process.returncode == 0
+    return lines + out.splitlines()
+
+
+def test_webcam(relay: str, video: Path) -> None:
+    """A video file stands in for the webcam."""
+    code = (
+        "import runpy, sys; from pathlib import Path; import client.sources.live as live;"
+        "from client.sources.capture import open_file;"
+        f"live.open_webcam = lambda index, options: open_file(Path({str(video)!r}));"
+        f"sys.argv = ['webcam.py', {relay!r}];"
+        f"runpy.run_path({str(EXAMPLES / 'webcam.py')!r}, run_name='__main__')"
+    )
+    with running("-c", code) as process:
+        lines_until(process, r"\d+ \d+ ms person")
+
+
+class Camera(BaseHTTPRequestHandler):
+    """Motion JPEG over HTTP, as many network cameras give it, for whoever knows the password."""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != "Basic dXNlcjpodW50ZXIy":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(10_000):
+            image = jpeg(picture(number % 25))
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + image + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.03)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_network_camera(relay: str) -> None:
+    """The same code path as RTSP's, FFmpeg's, over HTTP."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://user:hunter2@127.0.0.1:{server.server_port}/"
+        with running(EXAMPLES / "rtsp.py", url, relay) as process:
+            lines = lines_until(process, r"somebody is at the door, seen \d+ ms ago")
+        server.shutdown()
+    assert lines[-1].startswith("Account(captured=")
+
+
+def test_folder(relay: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(jpeg(picture(number)))
+    said = output(EXAMPLES / "folder.py", tmp_path / "in", tmp_path / "out", relay)
+    assert "captured=3, delivered=3" in said
+    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [row["detections"][0]["label"] for row in rows] == ["person"] * 3
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 3
+
+
+def test_count_people(relay: str, video: Path) -> None:
+    assert output(EXAMPLES / "count_people.py", video, relay) == "middle: 0 in, 1 out (1 person)\n"
+
+
+def test_asyncio_app(relay: str) -> None:
+    source = "synthetic:size=160x120,fps=30,frames=300"
+    with running(EXAMPLES / "asyncio_app.py", source, relay) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        seen: dict[str, object] = {"frames": 0}
+        end = time.monotonic() + 20
+        while not seen["frames"] and time.monotonic() < end:
+            seen = json.load(urllib.request.urlopen(url, timeout=5))
+            time.sleep(0.05)
+    assert seen["objects"] == {"person": 1}
+
+
+def test_the_readmes_library_example(relay: str, video: Path, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert "127.0.0.1:8600" in code
+    assert "clip.mp4" in code
+    code = code.replace("127.0.0.1:8600", relay).replace("clip.mp4", str(video))
+    lines = output("-c", code).splitlines()
+    assert len(lines) == 25
+    assert any("delivered" in line and "person" in line for line in lines)
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.name}"' in here or f"'{path.name}'" in here
+    assert (EXAMPLES / "cameras.yaml").exists()  # tests/client/test_detect_file.py
