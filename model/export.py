@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,8 @@ class ExportConfig:
 
     `weights`: a .pt file's path, or a known name. `out`: the model's base path; the version folder goes below.
     `imgsz`: (height, width) in pixels, multiples of 32. `precision`: fp32, bf16 or auto. `model_version`: the
-    folder's number, or None for the next one. `trust`: unpickle weights whatever they hold.
+    folder's number, or None for the next one. `trust`: unpickle weights whatever they hold. `sign`: the private key
+    (PEM, Ed25519) that the version is signed with; None: not signed.
     """
 
     weights: str
@@ -43,6 +44,7 @@ class ExportConfig:
     max_pixels: int = contract.DEFAULT_MAX_PIXELS
     model_version: int | None = None
     trust: bool = False
+    sign: Path | None = None
 
     def __post_init__(self) -> None:
         check_imgsz(self.imgsz)
@@ -59,10 +61,12 @@ class ExportConfig:
 def export(config: ExportConfig) -> Path:
     """Export, and return the new version's folder.
 
-    Raises model.weights.WeightsError for the weights, ExportError where the version exists or cannot be written.
+    Raises model.weights.WeightsError for the weights, model.signing.SigningError for the key, ExportError where the
+    version exists or cannot be written.
     """
     from model import weights
 
+    seal = _seal(config.sign) if config.sign else None
     loaded = weights.load(weights.locate(config.weights), trust=config.trust)
     # TensorFlow takes seconds to import: what is wrong with the weights is said before.
     from model.network import Network
@@ -85,10 +89,18 @@ def export(config: ExportConfig) -> Path:
         raise ExportError(f"{folder} exists: a published version never changes, take another --model-version")
     graph, signatures = build_graph(Network(loaded.module, DTYPES[meta.precision]), meta)
     try:
-        write(graph, signatures, meta, warmup_records(), folder)
+        write(graph, signatures, meta, warmup_records(), folder, seal)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error.strerror}") from error
     return folder
+
+
+def _seal(key_file: Path) -> Callable[[Path], None]:
+    """Signs a folder with the key of a file, which is read now: a wrong one is no reason to export first."""
+    from model.signing import read_private_key, sign
+
+    key = read_private_key(key_file)
+    return lambda folder: sign(folder, key)
 
 
 def resolve_precision(precision: str) -> str:

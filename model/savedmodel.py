@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from model import contract
@@ -68,10 +68,12 @@ def write(
     meta: ModelMetadata,
     warmup: Iterable[bytes],
     folder: Path,
+    seal: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the SavedModel into `folder`, which must not exist; `warmup` are serialised PredictionLogs.
 
-    The folder appears only once it is whole: TF Serving polls its parent for new versions.
+    The folder appears only once it is whole: TF Serving polls its parent for new versions. `seal` is given the
+    whole folder before it appears, to sign it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
@@ -89,6 +91,8 @@ def write(
         with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as records:
             for record in warmup:
                 records.write(record)
+        if seal is not None:
+            seal(staged)
         os.rename(staged, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

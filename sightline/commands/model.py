@@ -31,20 +31,26 @@ def export(
         int | None, typer.Option(min=1, help="Version number; else the next one.")
     ] = None,
     trust: TrustOption = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign it with this Ed25519 private key (PEM, no passphrase).")
+    ] = None,
 ) -> None:
     """Export YOLOv8 weights to a SavedModel version that TF Serving serves."""
     from model.export import ExportConfig
     from model.export import export as run
 
     config = ExportConfig(
-        weights, out, imgsz_hw(imgsz), precision, conf, iou, max_det, max_pixels, model_version, trust
+        weights, out, imgsz_hw(imgsz), precision, conf, iou, max_det, max_pixels, model_version, trust, sign
     )
     print(run(config))
 
 
 def verify(
     model: Annotated[Path, typer.Argument(help="A version folder, or a base path: then its newest version.")],
-    weights: Annotated[str, typer.Option(help="The weights that it was exported from.")],
+    weights: Annotated[str | None, typer.Option(help="The weights that it was exported from.")] = None,
+    signed_by: Annotated[
+        Path | None, typer.Option(help="Check its signature first, with this Ed25519 public key (PEM).")
+    ] = None,
     images: Annotated[
         list[Path] | None, typer.Option(help="Image files, folders, videos. Default: Ultralytics' two.")
     ] = None,
@@ -55,6 +61,15 @@ def verify(
     from model.export import version_folder
 
     folder = version_folder(model)  # before torch and TensorFlow take their seconds
+    if weights is None and signed_by is None:
+        raise ValueError("expected --weights to compare with, or --signed-by to check the signature, or both")
+    if signed_by is not None:  # before anything of the model is loaded: it is a program
+        from model import signing
+
+        count = signing.check(folder, signing.read_public_key(signed_by))
+        print(f"{folder}: {count} files as they were signed")
+    if weights is None:
+        return
     from sightline.verify_report import run
 
     raise typer.Exit(run(folder, weights, images or [], street, trust=trust, console=table_console()))
