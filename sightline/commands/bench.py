@@ -97,6 +97,21 @@ def server(
 
 
 @app.command()
+def age(
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each of the four measurements.")] = 20,
+    weights: WeightsOption = "demo",
+    folder: FolderOption = Path("runs/bench"),
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
+) -> None:
+    """How old results really are, beside the loop `read, predict, show`: unloaded, and at 4 times the load."""
+    from model.export import resolve_precision
+    from sightline.bench.age import run
+
+    console = table_console()
+    run(_served(folder, weights, resolve_precision(precision), console), folder / "logs", seconds, console)
+
+
+@app.command()
 def soak(
     seconds: Annotated[float, typer.Option(min=10, help="How long.")] = 1800,
     cameras: Annotated[int, typer.Option(min=1, help="Synthetic cameras of 15 frames/s.")] = 8,
