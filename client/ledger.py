@@ -71,8 +71,9 @@ class Ledger:
             self.settle(entry, answer)
 
     def _result(self, entry: Entry, answer: Answer) -> Result:
-        captured_s, now_s = entry.frame.captured_s, time.monotonic()
-        stages_s = {"wait": (entry.taken_s or now_s) - captured_s}
+        captured_s, decoded_s, now_s = entry.frame.captured_s, entry.frame.decoded_s, time.monotonic()
+        stages_s = {"decode": decoded_s - captured_s} if decoded_s else {}
+        stages_s["wait"] = (entry.taken_s or now_s) - (decoded_s or captured_s)
         if entry.taken_s:
             stages_s["encode"] = (entry.encoded_s or now_s) - entry.taken_s
         stages_ms = {name: seconds * 1e3 for name, seconds in stages_s.items()} | answer.stages_ms

@@ -37,7 +37,8 @@ class Frame:
 
     `image_bgr` is uint8 [H, W, 3], OpenCV's channel order; None where the source gives encoded files.
     `jpeg` is the encoded file where the source already has one (an image folder), else None.
-    `captured_s` is `time.monotonic()` at capture, `captured_unix_ns` the wall clock's.
+    `captured_s` is `time.monotonic()` at capture, `captured_unix_ns` the wall clock's; `decoded_s`: when the
+    picture was there, 0 for a source that gives encoded files.
     """
 
     camera_id: str
@@ -47,6 +48,7 @@ class Frame:
     image_bgr: NDArray[np.uint8] | None = None
     jpeg: bytes | None = None
     name: str = ""  # the file the frame came from, where there is one
+    decoded_s: float = 0.0
 
 
 class Source(Protocol):
@@ -96,7 +98,7 @@ class Result:
     """What became of one frame: exactly one of `detections`, `reason` and `error` is set.
 
     `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
-    monotonic clock. `stages_ms` names the parts of it, which add up to it: wait, encode, network,
+    monotonic clock. `stages_ms` names the parts of it, which add up to it: decode, wait, encode, network,
     relay_queue, predict, relay_order. A frame that was dropped before it was sent comes without its picture.
     """
 

@@ -137,7 +137,9 @@ class LiveSource:
                 if image is None:
                     continue
                 self._become(CameraState.STREAMING)
-                yield Frame(self.camera_id, self._frame_id, captured_s, unix_ns, image_bgr=image)
+                yield Frame(
+                    self.camera_id, self._frame_id, captured_s, unix_ns, image, decoded_s=time.monotonic()
+                )
                 self._frame_id += 1
         finally:
             capture.release()

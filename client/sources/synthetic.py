@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ class SyntheticSource:
             rendered = self._street.render(frame_id * self._period_s)
             paint_stamp(rendered.image_bgr, frame_id, unix_ns)
             self._remember(frame_id, rendered)
-            yield Frame(self.camera_id, frame_id, captured_s, unix_ns, image_bgr=rendered.image_bgr)
+            yield Frame(
+                self.camera_id, frame_id, captured_s, unix_ns, rendered.image_bgr, decoded_s=time.monotonic()
+            )
             frame_id += 1
 
     def truth(self, frame_id: int) -> Truth | None:

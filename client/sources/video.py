@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +56,9 @@ class VideoSource:
                 if index % self._options.vid_stride == 0:
                     image = retrieve(self._capture)
                     if image is not None:
-                        yield Frame(self.camera_id, frame_id, captured_s, unix_ns, image_bgr=image)
+                        yield Frame(
+                            self.camera_id, frame_id, captured_s, unix_ns, image, decoded_s=time.monotonic()
+                        )
                     frame_id += 1
                 index += 1
         finally:

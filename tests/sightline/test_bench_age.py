@@ -49,7 +49,7 @@ def test_a_part_of_the_stream_is_a_stamped_jpeg() -> None:
 
 def test_rows_and_their_table() -> None:
     one = age.row("overload", 100.0, "Sightline", [0.1] * 99 + [0.5], 10.0)
-    assert (one.fps, one.p50_ms, one.worst_ms) == (10.0, pytest.approx(100), pytest.approx(500))
+    assert [one.fps, one.p50_ms, one.worst_ms] == pytest.approx([10, 100, 500])
     none = age.row("overload", 100.0, "Sightline", [], 10.0)
     assert none.fps == 0
     assert age.table([one, none]).row_count == 2
