@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -24,6 +25,9 @@ from mesh.stack import stack_topology
 ISTIO = Path(__file__).parents[3] / "istio"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 DETECT = "/sightline.v1.Relay/Detect"
+V1 = "outbound|8500|v1|tf-serving.object-detection.svc.cluster.local"
+Z_999 = 3.2905  # two-sided 99.9 %
+Z_SURE = 5.0  # 99.99994 %: where one test has many such checks
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -78,6 +82,9 @@ class FakeServer:
         with self._lock:
             self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
         yield from requests
+
+
+Versions = dict[str, list[FakeServer]]  # the servers of each version
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -181,6 +188,13 @@ def running(
         yield mesh
 
 
+@contextmanager
+def called(versions: Versions, state: Path, *components: Path, **more: Any) -> Iterator[tuple[Mesh, Caller]]:
+    """The mesh of istio/base with components before the servers of each version, and a caller in the relay's place."""
+    with running(topology(versions), state, *components, **more) as mesh, Caller(outbound(mesh)) as caller:
+        yield mesh, caller
+
+
 @dataclass
 class Camera:
     """Opens Detect streams at the gateway, over TLS, with a token."""
@@ -234,3 +248,20 @@ def wait_for(check: Callable[[], bool], timeout_s: float = 10.0) -> float:
         assert time.monotonic() - started < timeout_s, "did not happen in time"
         time.sleep(0.02)
     return time.monotonic() - started
+
+
+def interval(calls: int, share: float, z: float = Z_SURE) -> tuple[float, float]:
+    """Where the count of a binomial lies, by its normal approximation."""
+    half = z * math.sqrt(calls * share * (1 - share))
+    return calls * share - half, calls * share + half
+
+
+def assert_share(counts: Callable[[], tuple[int, int]], share: float) -> None:
+    """The share of the first of two counts is in the 99.9 % interval. A right one misses it once in 1,000, so it
+    gets a second try; a wrong one misses it twice."""
+    for attempt in range(2):
+        first, other = counts()
+        low, high = interval(first + other, share, Z_999)
+        if low <= first <= high:
+            return
+        assert attempt == 0, f"{first} of {first + other} is not {share:.0%}"

@@ -20,12 +20,6 @@ OK = grpc.StatusCode.OK
 MANAGER = "/spec/configPatches/0/patch/value/typed_config"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[FakeServer]:
-    with FakeServer(0) as server:
-        yield server
-
-
 def limit(folder: Path, tokens: int) -> Path:
     bucket = f"{MANAGER}/token_bucket"
     operations = [

@@ -13,7 +13,17 @@ import pytest
 from mesh.certificates import Authority, KeyPair
 from mesh.render.topology import Address
 from mesh.run import Mesh
-from tests.mesh.live.support import ISTIO, PREDICT, Caller, FakeServer, component, outbound, running, topology
+from tests.mesh.live.support import (
+    ISTIO,
+    PREDICT,
+    Caller,
+    FakeServer,
+    Versions,
+    component,
+    outbound,
+    running,
+    topology,
+)
 
 OK, DENIED, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE
 ALL_V1 = ISTIO / "components" / "weights" / "0"
@@ -45,28 +55,28 @@ def test_plaintext_is_refused_unless_mtls_is_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policies", [True, False])
-def test_another_identity_gets_permission_denied(tmp_path: Path, policies: bool) -> None:
+def test_another_identity_gets_permission_denied(
+    pair: Versions, v1: FakeServer, v2: FakeServer, tmp_path: Path, policies: bool
+) -> None:
     """A workload of the mesh whose service account is not the relay's."""
     authority = Authority.create("shared")
     components = [] if policies else without_policies(tmp_path / "q")
-    with FakeServer(1) as v1, FakeServer(2) as v2:
-        where = topology({"v1": [v1], "v2": [v2]})
-        with running(where, tmp_path, *components, authority=authority) as mesh:
-            others = [
-                dataclasses.replace(workload, app={})  # they run behind the first mesh's Envoy
-                for workload in mesh.topology.workloads
-                if workload.service == "tf-serving"
-            ]
-            intruder = topology({}, account="somebody-else")
-            intruder = dataclasses.replace(intruder, workloads=(*others, *intruder.workloads))
-            with (
-                running(intruder, tmp_path, authority=authority) as second,
-                Caller(outbound(second)) as caller,
-            ):
-                assert caller.predict() is (DENIED if policies else OK)
-            with Caller(outbound(mesh)) as caller:
-                assert caller.predict() is OK
-                assert v1.calls + v2.calls == 1 + (not policies)
+    with running(topology(pair), tmp_path, *components, authority=authority) as mesh:
+        others = [
+            dataclasses.replace(workload, app={})  # they run behind the first mesh's Envoy
+            for workload in mesh.topology.workloads
+            if workload.service == "tf-serving"
+        ]
+        intruder = topology({}, account="somebody-else")
+        intruder = dataclasses.replace(intruder, workloads=(*others, *intruder.workloads))
+        with (
+            running(intruder, tmp_path, authority=authority) as second,
+            Caller(outbound(second)) as caller,
+        ):
+            assert caller.predict() is (DENIED if policies else OK)
+        with Caller(outbound(mesh)) as caller:
+            assert caller.predict() is OK
+            assert v1.calls + v2.calls == 1 + (not policies)
 
 
 def handshake(address: Address, own: KeyPair | None, root: Authority, folder: Path) -> bytes:

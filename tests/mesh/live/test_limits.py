@@ -8,8 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.mesh.live.support import Caller, FakeServer, component, operation, outbound, running, topology
-from tests.mesh.live.test_outlier import V1
+from tests.mesh.live.support import V1, FakeServer, called, component, operation
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 POOL = "/spec/trafficPolicy/connectionPool/http"
@@ -31,8 +30,7 @@ def test_http2_max_requests_refuses_at_once_what_is_over(tmp_path: Path, limit: 
     rules = v1_rules(tmp_path / "c", [], [operation("replace", f"{POOL}/http2MaxRequests", limit)])
     with (
         FakeServer(1) as server,
-        running(topology({"v1": [server]}), tmp_path, rules) as mesh,
-        Caller(outbound(mesh)) as caller,
+        called({"v1": [server]}, tmp_path, rules) as (mesh, caller),
     ):
         caller.predict()  # the connection is there
         server.delay_s = 0.4
@@ -52,8 +50,7 @@ def test_unavailable_is_retried(tmp_path: Path, attempts: int) -> None:
     rules = v1_rules(tmp_path / "c", [] if attempts else without, [])
     with (
         FakeServer(1) as server,
-        running(topology({"v1": [server]}), tmp_path, rules) as mesh,
-        Caller(outbound(mesh)) as caller,
+        called({"v1": [server]}, tmp_path, rules) as (mesh, caller),
     ):
         server.fail_next = 1
         assert caller.predict(body=b"j" * 100_000) is (OK if attempts else UNAVAILABLE)
@@ -67,14 +64,15 @@ def test_retries_stay_within_their_budget(tmp_path: Path) -> None:
     free = v1_rules(tmp_path / "f", [], [operation("remove", "/spec/trafficPolicy/retryBudget")])
     retries = []
     for component_folder in (rules, free):
-        with FakeServer(1, fail=UNAVAILABLE, delay_s=0.3) as server:
-            where = topology({"v1": [server]})
-            with running(where, tmp_path, component_folder) as mesh, Caller(outbound(mesh)) as caller:
-                caller.many(30, window=30)
-                assert caller.codes == {UNAVAILABLE: 30}
-                retries.append(server.calls - 30)
-                overflow = mesh.stats().clusters[V1]["retries_over_budget"]
-                assert (overflow > 0) == (component_folder == rules)
+        with (
+            FakeServer(1, fail=UNAVAILABLE, delay_s=0.3) as server,
+            called({"v1": [server]}, tmp_path, component_folder) as (mesh, caller),
+        ):
+            caller.many(30, window=30)
+            assert caller.codes == {UNAVAILABLE: 30}
+            retries.append(server.calls - 30)
+            overflow = mesh.stats().clusters[V1]["retries_over_budget"]
+            assert (overflow > 0) == (component_folder == rules)
     assert retries[0] <= 8
     assert retries[1] == 30
 
@@ -84,8 +82,7 @@ def test_a_body_of_20_mb_is_not_retried(tmp_path: Path) -> None:
     rules = v1_rules(tmp_path / "c", [], [])
     with (
         FakeServer(1) as server,
-        running(topology({"v1": [server]}), tmp_path, rules) as mesh,
-        Caller(outbound(mesh)) as caller,
+        called({"v1": [server]}, tmp_path, rules) as (mesh, caller),
     ):
         server.fail_next = 1
         assert caller.predict(body=b"j" * 20_000_000) is UNAVAILABLE
@@ -98,24 +95,23 @@ def test_a_message_over_32_mib_never_reaches_the_server(tmp_path: Path) -> None:
     rules = v1_rules(tmp_path / "c", [], [])
     unlimited = component(tmp_path / "u", "EnvoyFilter", "message-size")
     for more in ((), (unlimited,)):
-        with FakeServer(1) as server:
-            where = topology({"v1": [server]})
-            with running(where, tmp_path, rules, *more) as mesh, Caller(outbound(mesh)) as caller:
-                code = caller.predict(body=b"j" * 33_600_000)
-                assert (code is OK) == bool(more), caller.details
-                assert server.calls == len(more)
+        with FakeServer(1) as server, called({"v1": [server]}, tmp_path, rules, *more) as (_, caller):
+            code = caller.predict(body=b"j" * 33_600_000)
+            assert (code is OK) == bool(more), caller.details
+            assert server.calls == len(more)
 
 
 def test_a_route_timeout_shows_as_unavailable(tmp_path: Path) -> None:
     """Not DEADLINE_EXCEEDED, and the client's own shorter deadline is honoured."""
     short = v1_rules(tmp_path / "c", [operation("replace", "/spec/http/1/timeout", "200ms")], [])
     with FakeServer(1, delay_s=0.6) as server:
-        with running(topology({"v1": [server]}), tmp_path, short) as mesh, Caller(outbound(mesh)) as caller:
+        with called({"v1": [server]}, tmp_path, short) as (_, caller):
             assert caller.predict() is UNAVAILABLE
             assert caller.details == ["upstream request timeout"]
-        with (
-            running(topology({"v1": [server]}), tmp_path, v1_rules(tmp_path / "d", [], [])) as mesh,
-            Caller(outbound(mesh)) as caller,
-        ):
+        with called({"v1": [server]}, tmp_path, v1_rules(tmp_path / "d", [], [])) as (_, caller):
             assert caller.predict() is OK
-            assert caller.predict(timeout_s=0.2) is grpc.StatusCode.DEADLINE_EXCEEDED
+            started = time.monotonic()
+            code = caller.predict(timeout_s=0.2)
+            # Envoy is told the deadline too: on a busy machine its answer may come just before the client gives up.
+            assert code in (grpc.StatusCode.DEADLINE_EXCEEDED, UNAVAILABLE)
+            assert time.monotonic() - started < server.delay_s

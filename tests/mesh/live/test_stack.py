@@ -15,8 +15,16 @@ from mesh.render.topology import Address
 from mesh.run import Mesh
 from mesh.stack import stack_topology
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
-from tests.mesh.live.support import ISTIO, Camera, component, free_address, operation, running, wait_for
-from tests.mesh.live.test_split import assert_share
+from tests.mesh.live.support import (
+    ISTIO,
+    Camera,
+    assert_share,
+    component,
+    free_address,
+    operation,
+    running,
+    wait_for,
+)
 
 FAULTS = ISTIO / "components" / "faults"
 

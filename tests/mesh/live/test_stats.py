@@ -8,10 +8,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from mesh.run.bootstrap import STATS_PATH
-from tests.mesh.live.support import Caller, FakeServer, free_address, outbound, running, topology
+from tests.mesh.live.support import FakeServer, Versions, called, free_address
 
 
-def test_prometheus_may_ask_for_counters_and_for_nothing_else(tmp_path: Path) -> None:
+def test_prometheus_may_ask_for_counters_and_for_nothing_else(
+    pair: Versions, v1: FakeServer, v2: FakeServer, tmp_path: Path
+) -> None:
     stats = free_address()
 
     def ask(path: str, method: str = "GET") -> tuple[int, str]:
@@ -23,12 +25,7 @@ def test_prometheus_may_ask_for_counters_and_for_nothing_else(tmp_path: Path) ->
         finally:
             connection.close()
 
-    with (
-        FakeServer(1) as v1,
-        FakeServer(2) as v2,
-        running(topology({"v1": [v1], "v2": [v2]}), tmp_path, stats=stats) as mesh,
-        Caller(outbound(mesh)) as caller,
-    ):
+    with called(pair, tmp_path, stats=stats) as (_, caller):
         caller.many(50)
         status, page = ask(STATS_PATH)
         assert status == 200

@@ -20,12 +20,6 @@ OK, DENIED, UNAUTHENTICATED = (
 
 
 @pytest.fixture(scope="module")
-def relay() -> Iterator[FakeServer]:
-    with FakeServer(0) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def mesh(relay: FakeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with running(topology({}, relay), tmp_path_factory.mktemp("state")) as mesh:
         yield mesh
