@@ -26,7 +26,8 @@ class RelayConfig:
     `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused.
     `max_unsent`: results of one stream that the camera has not taken; then the relay stops reading from it.
     `shadow_percent`: share of the frames that the candidate `shadow_version` is asked about too, to compare
-    (client/relay/shadow.py); `shadow_pairs`: how many of the worst disagreements are kept as pictures.
+    (client/relay/shadow.py); `shadow_target`: its own address, where no header reaches it; "": `target`.
+    `shadow_pairs`: how many of the worst disagreements are kept as pictures.
     `health_interval_s`: pause between questions to the model server whether it is available.
     `grace_s`: how long a shutdown waits for Predicts in flight.
     """
@@ -46,12 +47,13 @@ class RelayConfig:
     max_unsent: int = 256
     shadow_percent: float = 0.0
     shadow_version: str = "v2"
+    shadow_target: str = ""
     shadow_pairs: int = 0
     health_interval_s: float = 1.0
     grace_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("target", "listen"):
+        for name in ("target", "listen", *(["shadow_target"] if self.shadow_target else [])):
             split_address(getattr(self, name), name)
         positive = (
             "in_flight_per_camera", "in_flight", "predict_timeout_s", "max_image_bytes", "max_streams",

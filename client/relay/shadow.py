@@ -51,7 +51,7 @@ class Shadow:
         self.problem = ""  # why the newest shadow was not compared
         # A connection of its own: a shadow must not take a frame's place in a flow-control window.
         options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        self._channel = grpc.aio.insecure_channel(config.target, options)
+        self._channel = grpc.aio.insecure_channel(config.shadow_target or config.target, options)
         self._predict = self._channel.unary_unary(PREDICT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, "shadow")

@@ -35,6 +35,9 @@ def relay(
     shadow_version: Annotated[
         str, typer.Option(help="The candidate: what the header `version` of its Predicts says.")
     ] = "v2",
+    shadow_target: Annotated[
+        str, typer.Option(help="The candidate's own host:port, where no header reaches it. Default: --target.")
+    ] = "",
     shadow_pairs: ShadowPairsOption = 0,
 ) -> None:
     """Take cameras' streams, ask the model server frame by frame, answer in order."""
@@ -52,6 +55,7 @@ def relay(
         in_flight_per_camera=in_flight_per_camera,
         shadow_percent=shadow_percent,
         shadow_version=shadow_version,
+        shadow_target=shadow_target,
         shadow_pairs=shadow_pairs,
     )
     raise typer.Exit(run(config))
