@@ -96,7 +96,10 @@ def predict_call(target: Target, timeout_s: float) -> Call:
 
     def call(image: bytes) -> str:
         try:
-            answer = predict(request_bytes(target.model_name, SIGNATURE, image), timeout=timeout_s)
+            # Not a blocking call: under gevent each of those keeps a thread of its own busy.
+            answer = predict.future(
+                request_bytes(target.model_name, SIGNATURE, image), timeout=timeout_s
+            ).result()
             return f"v{parse_response(answer).model_version}"
         except grpc.RpcError as error:
             raise CallError(error.code().name, error.details() or "") from None

@@ -20,6 +20,8 @@ from loadtest.results import Run, Span
 from loadtest.search import SearchClock
 from loadtest.shape import StageClock
 
+STEP_S = 0.1
+
 
 class Control:
     """Says how many users there shall be, gathers the figures, and writes the report at the end."""
@@ -45,14 +47,17 @@ class Control:
         """Show the figures in Locust's page, if it has one; end in good order on Ctrl-C."""
         if web_ui is not None:
             webui.extend(environment, web_ui, lambda: self.store)
-        else:
-            gevent.signal_handler(signal.SIGINT, self._stop)
+        gevent.signal_handler(signal.SIGINT, self._stop, web_ui)
         environment.runner.greenlet.spawn(show_progress, self)
 
-    def _stop(self) -> None:
+    def _stop(self, web_ui: Any) -> None:
         if self._stopping:
             os._exit(130)  # a second time: at once
         self._stopping = True
+        while self._began_s and not self.ended:  # `users` says so to Locust
+            gevent.sleep(STEP_S)
+        if web_ui is not None:
+            web_ui.stop()
 
     def begin(self) -> None:
         """The load begins. With Locust's page that may happen more than once; the last run is kept."""

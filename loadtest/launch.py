@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,7 +65,8 @@ def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda:
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
-        process.wait(STOP_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -23,6 +23,7 @@ from loadtest.users import USERS, CameraUser, PredictUser, RestUser, Session
 __all__ = ["CameraUser", "PredictUser", "RestUser", "Shape"]
 
 FLUSH_S = 1.0
+CHANNELS = 5000  # of a process, at most; threads are made when they are needed
 SPAWN_RATE = 100.0  # a second: cameras do not come one by one after a power cut; Locust warns of more
 
 runners.WORKER_REPORT_INTERVAL = FLUSH_S  # Locust's 3 s would keep a search waiting
@@ -58,6 +59,9 @@ def _nap() -> None:
 @events.init.add_listener
 def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
     """Once per process, after Locust has forked its workers."""
+    # gRPC waits for each channel's events on a thread of gevent's pool. With the 10 that it has by itself, the answers
+    # to the eleventh camera wait for the other ten's.
+    gevent.get_hub().threadpool.maxsize = CHANNELS
     grpc.experimental.gevent.init_gevent()
     environment.stop_timeout = control.STOP_S
     session.fire = environment.events.request.fire

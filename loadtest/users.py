@@ -55,8 +55,10 @@ class Session:
         """Its fate is known: to our series, and to Locust's statistics, which the web page shows."""
         due_unix_s = seen.due_s + UNIX_OFFSET_S
         self.recorder.add(fate(kind, seen.outcome, seen.detail), due_unix_s, seen.age_s)
-        for stage, ms in seen.stages_ms.items() if seen.outcome == DELIVERED else ():
-            self.recorder.add(f"{STAGE}/{stage}", due_unix_s, ms / 1e3)
+        if seen.outcome == DELIVERED and seen.stages_ms:
+            rest_ms = seen.age_s * 1e3 - sum(seen.stages_ms.values())
+            for stage, ms in {**seen.stages_ms, "network": rest_ms}.items():
+                self.recorder.add(f"{STAGE}/{stage}", due_unix_s, ms / 1e3)
         if seen.message:
             self.recorder.problem(f"{kind}: {seen.message}")
         name = f"{seen.outcome} {seen.detail}".rstrip()

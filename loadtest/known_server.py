@@ -1,0 +1,116 @@
+"""A server whose latencies are known: what the load generator says of it can be checked.
+
+Predict takes a time from a list with a tail, as real services do; what each call really took by the server's own clock
+is written into a file when the server is told to stop. Detect answers after BASE_S, but for a stall of STALL_S every
+PERIOD_S in which nothing comes out: whoever waits for answers before he sends more meets few stalls, whoever sends all
+the time meets them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from client.null_server import null_response
+from client.predict import PREDICT
+from client.relayed import DETECT, HELLO
+from client.wire import relay_pb2 as pb
+
+BASE_S, STALL_S, PERIOD_S = 0.4, 0.24, 3.0
+# Predict's quantiles lie on straight lines between these (share of the calls, seconds).
+QUANTILES = ((0.0, 0.3), (0.9, 0.6), (0.99, 0.9), (1.0, 1.2))
+KINDS = 1000
+
+
+def delays_s() -> list[float]:
+    """KINDS times for Predict, in random order."""
+    shares, times_s = zip(*QUANTILES, strict=True)
+    found: list[float] = np.interp((np.arange(KINDS) + 0.5) / KINDS, shares, times_s).tolist()
+    random.Random(0).shuffle(found)
+    return found
+
+
+def stalled_percentile_s(percent: float) -> float:
+    """What Detect's latencies must be: BASE_S, and evenly up to STALL_S more for what would come out in a stall."""
+    calm = 1 - STALL_S / PERIOD_S
+    return BASE_S + STALL_S * max(0.0, percent / 100 - calm) / (1 - calm)
+
+
+class Known:
+    """The two services."""
+
+    def __init__(self) -> None:
+        self.took_s: list[float] = []
+        self._delays = delays_s()
+        self._calls = 0
+        self._answer = null_response()
+
+    async def predict(self, _request: bytes, _context: object) -> bytes:
+        """One call."""
+        began_s = time.perf_counter()
+        delay_s = self._delays[self._calls % KINDS]
+        self._calls += 1
+        await asyncio.sleep(delay_s)
+        self.took_s.append(time.perf_counter() - began_s)
+        return self._answer
+
+    async def detect(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        """One camera's stream; results in the order of frames."""
+        await context.send_initial_metadata((HELLO,))
+        taken: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+        writer = asyncio.ensure_future(_write(taken, context))
+        async for data in frames:
+            taken.put_nowait((time.time(), data))
+        taken.put_nowait(None)
+        await writer
+
+
+async def _write(taken: asyncio.Queue[tuple[float, bytes] | None], context: grpc.aio.ServicerContext) -> None:
+    while (item := await taken.get()) is not None:
+        arrived_s, data = item
+        due_s = arrived_s + BASE_S
+        into_s = due_s % PERIOD_S
+        if into_s < STALL_S:
+            due_s += STALL_S - into_s
+        frame = pb.Frame.FromString(data)
+        result = pb.Result(camera_id=frame.camera_id, frame_id=frame.frame_id)
+        result.delivered.model_version = 1
+        await asyncio.sleep(max(0.0, due_s - time.time()))
+        await context.write(result.SerializeToString())
+
+
+async def serve(port: int) -> list[float]:
+    """Serve on loopback until SIGTERM; prints the port. Returns what each Predict took, in seconds."""
+    known, stop = Known(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = grpc.aio.server()
+    handlers = {
+        PREDICT: grpc.unary_unary_rpc_method_handler(known.predict),
+        DETECT: grpc.stream_stream_rpc_method_handler(known.detect),
+    }
+    for path, handler in handlers.items():
+        _, service, name = path.split("/")
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    print(bound, flush=True)
+    await stop.wait()
+    await server.stop(0)
+    return known.took_s
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.write_text(json.dumps(asyncio.run(serve(arguments.port))))

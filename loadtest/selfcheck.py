@@ -1,0 +1,97 @@
+"""Does the load generator tell the truth? It measures a server whose latencies are known."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtest.known_server import PERIOD_S, stalled_percentile_s
+from loadtest.launch import LaunchConfig, launch
+from loadtest.plan import Plan, Target
+from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
+from loadtest.record import percentile_s
+from loadtest.results import Run, read_run
+
+PERCENTS = (50.0, 90.0, 99.0, 99.9)
+ALLOWED = 0.02
+PERIODS = 5  # of the server's stalls that are measured
+USERS = 16
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One percentile in milliseconds: as it was injected, and as it was measured."""
+
+    what: str
+    percent: float
+    injected_ms: float
+    measured_ms: float
+
+    @property
+    def off(self) -> float:
+        """The measured value's error as a share."""
+        return self.measured_ms / self.injected_ms - 1
+
+    @property
+    def ok(self) -> bool:
+        return abs(self.off) <= ALLOWED
+
+
+def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run]:
+    """Run against the known server (about 25 s); results go into `folder`. Raises RuntimeError if that fails."""
+    seconds = PERIOD_S * PERIODS + 4
+    profile = Profile(
+        "selfcheck", "A server whose latencies are known.", (Stage(USERS, seconds),),
+        camera=CameraLoad(fps=10, max_age_ms=0), predict=CallLoad(rate=20), images="synthetic:fps=1,size=320x240",
+        warmup_s=2,
+    )  # fmt: skip
+    took = folder / "injected.json"
+    with _known_server(took) as address:
+        plan = Plan(profile, Target(relay=address, server=address), folder)
+        launch(plan, config)
+    run = read_run(folder)
+    return [*_calls(run, json.loads(took.read_text())), *_cameras(run)], run
+
+
+def _calls(run: Run, took_s: Sequence[float]) -> Iterator[Truth]:
+    """Every call of the run, by the generator's clock and by the server's."""
+    window = run.store.window(0, math.inf, "predict")
+    if not took_s or window.ages.total_count != len(took_s):
+        raise RuntimeError(
+            f"the server answered {len(took_s)} calls, {window.ages.total_count} were measured"
+        )
+    for percent in PERCENTS:
+        injected_s = float(np.percentile(took_s, percent, method="inverted_cdf"))
+        yield Truth(
+            "predict, constant rate", percent, 1e3 * injected_s, 1e3 * percentile_s(window.ages, percent)
+        )
+
+
+def _cameras(run: Run) -> Iterator[Truth]:
+    """As many whole periods as were measured: each has the same share of stall."""
+    begin_s = math.ceil(run.began_s + run.profile.warmup_s)
+    ages = run.store.window(begin_s, begin_s + PERIOD_S * PERIODS, "camera").ages
+    for percent in PERCENTS:
+        yield Truth(
+            "camera, stalls", percent, 1e3 * stalled_percentile_s(percent), 1e3 * percentile_s(ages, percent)
+        )
+
+
+@contextmanager
+def _known_server(out: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "loadtest.known_server", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.terminate()
+        process.communicate()
