@@ -87,6 +87,9 @@ pins: ## Write the digests that the base images' tags have now into the Dockerfi
 publish: ## Push the built IMAGES to REGISTRY as TAG, sign them, attest their contents (needs skopeo and cosign).
 	images/publish.sh $(REGISTRY) $(TAG) $(IMAGES) | tee build/images/digests.txt
 
+terraform: $(VENV)/test.stamp ## Check terraform/ with a mocked provider (needs terraform; 1 minute).
+	SIGHTLINE_TERRAFORM_ONLINE=1 $(BIN)/pytest -q tests/terraform $(ARGS)
+
 lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
 	(echo "# What is installed and tested together; made by \`make lock\`."; \
 	  $(BIN)/pip freeze --exclude-editable | sed "s/+cpu//") > constraints.txt

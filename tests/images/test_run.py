@@ -122,17 +122,7 @@ def test_relay_without_opencv_says_so(unpack: Unpack, tmp_path: Path) -> None:
 def test_wheel_is_a_laptops(unpack: Unpack, tmp_path: Path) -> None:
     """The image's packages of ours are, file by file, those of a wheel built here."""
     _image, root = unpack("relay")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "-w",
-        tmp_path,
-        Path(__file__).parents[2],
-    ]
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), "."]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     ours, inside = tmp_path / "wheel", root / "app"
