@@ -120,6 +120,14 @@ class QueuedSink(Generic[Item]):
             self.error = f"{late} ({self.problem})" if self.problem else late
             self._drop("shutdown", self._drain())
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _run(self) -> None:
         try:
             while (item := self._items.get()) is not None:

@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import cv2
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from model.street import StreetScene
 from sightline.models import ServedModel
 from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import Child, Children
 from sightline.stack import plain_stack
 
 SAMPLE_EVERY_S = 2.0
+CLIP_FRAMES = 300
 WARM_UP = 0.25  # share of the time that is not judged: allocators, caches and pools fill up first
 # What memory may grow by over the time that is judged: an allocator's noise. A leak of 1 KB a frame at 20 frames a
 # second would be 27 MB in the 22 minutes of the full soak.
@@ -65,10 +68,9 @@ def run(model: ServedModel, logs: Path, seconds: float, cameras: int, console: C
     console.print(f"soak      {cameras} cameras for {seconds / 60:.1f} minutes; more than can be inferred")
     ports = Ports(*(free_port() for _ in fields(Ports)))
     with Children(logs) as children, plain_stack(children, model, ports) as entrance:
-        sources = [f"synthetic:seed={number},size=640x360" for number in range(3, 3 + cameras)]
         crew = children.start("cameras", [
-            sys.executable, "-m", "sightline", "detect", *sources, "--relay", entrance.address,
-            "--jsonl", os.devnull, "--duration", f"{seconds:g}",
+            sys.executable, "-m", "sightline", "detect", *[str(clip(logs / "street.mp4"))] * cameras, "--loop",
+            "--relay", entrance.address, "--jsonl", os.devnull, "--duration", f"{seconds:g}",
         ])  # fmt: skip
         samples = watch(children, crew)
         counts = relay_counts(f"http://{LOOPBACK}:{ports.http_port}/metrics")
@@ -88,6 +90,17 @@ def run(model: ServedModel, logs: Path, seconds: float, cameras: int, console: C
             "well      memory and descriptors are steady; at cameras and relay every frame is accounted for"
         )
     return not problems
+
+
+def clip(path: Path) -> Path:
+    """A video of the synthetic street; the street itself keeps what it draws, up to 100 MB for each camera."""
+    fps, size_wh = 15.0, (640, 360)
+    street = StreetScene(3, size_wh)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+    for number in range(CLIP_FRAMES):
+        writer.write(street.render(number / fps).image_bgr)
+    writer.release()
+    return path
 
 
 def watch(children: Children, crew: Child) -> dict[str, list[Sample]]:

@@ -114,7 +114,7 @@ def age(
 @app.command()
 def soak(
     seconds: Annotated[float, typer.Option(min=10, help="How long.")] = 1800,
-    cameras: Annotated[int, typer.Option(min=1, help="Synthetic cameras of 15 frames/s.")] = 8,
+    cameras: Annotated[int, typer.Option(min=1, help="Cameras of 15 frames/s.")] = 8,
     weights: WeightsOption = "demo",
     folder: FolderOption = Path("runs/bench"),
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",

@@ -266,11 +266,10 @@ def test_a_slow_sink_drops_and_counts_and_stalls_nobody() -> None:
 
 def test_a_waiting_sink_loses_nothing() -> None:
     slow = Slow()
-    queued = QueuedSink(slow, 2, wait=True)
     threading.Timer(0.2, slow.let.set).start()
-    for number in range(1, 51):
-        queued.write(dropped(frame(number)))
-    queued.close()
+    with QueuedSink(slow, 2, wait=True) as queued:
+        for number in range(1, 51):
+            queued.write(dropped(frame(number)))
     assert slow.written == list(range(1, 51))
     assert (queued.written, queued.dropped.total()) == (50, 0)
 
