@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model import loader_impl
 
-from serving import foreign
+from serving import foreign, op_libraries
 from serving.errors import Code, ServingError, invalid
 from serving.lanes import CPUS, Lane, Lanes
 from serving.stateful import keeps_state
@@ -225,6 +225,10 @@ def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = 
         raise ServingError(Code.NOT_FOUND, text)
     try:
         return _load_graph(loader, path, tags, options)
+    except tf.errors.NotFoundError as error:
+        if "Op type not registered" in error.message and op_libraries.load():
+            return load(path, tags, options)
+        raise ServingError(Code.NOT_FOUND, error.message) from None
     except tf.errors.OpError as error:
         raise ServingError(Code(error.error_code), error.message) from None
     except (ValueError, KeyError, TypeError, RuntimeError, AssertionError) as error:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,22 @@ def test_session_flags() -> None:
     assert config.gpu_options.per_process_gpu_memory_fraction == 0.5
     assert config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 == 1  # ON
     assert options.by_load
+
+
+def test_ops_of_an_installed_library_are_found(tmp_path: Path) -> None:
+    """In a process of its own: ops cannot be unregistered."""
+    pytest.importorskip("tensorflow_text")
+    make = (
+        "import sys, tensorflow as tf, tensorflow_text as text\n"
+        "class Words(tf.Module):\n"
+        "    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='s')])\n"
+        "    def count(self, s): return {'n': text.WhitespaceTokenizer().tokenize(s).row_lengths()}\n"
+        "words = Words()\n"
+        "tf.saved_model.save(words, sys.argv[1], signatures=words.count)"
+    )
+    subprocess.run([sys.executable, "-c", make, str(tmp_path)], check=True, capture_output=True, timeout=60)
+    model = sessions.load(str(tmp_path))
+    assert model.run("serving_default", {"s": np.array([b"a b c"], object)})["n"].tolist() == [3]
 
 
 def test_a_session_bundle_is_refused_in_tf_servings_words(tmp_path: Path) -> None:
