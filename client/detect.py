@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -31,6 +27,7 @@ from client.report import (
     status_table,
     sum_accounts,
 )  # fmt: skip
+from client.signals import signals_set
 from client.sinks import QueuedSink
 from client.sources import open_source, redact
 from client.stream import DetectionStream
@@ -57,7 +54,7 @@ def run(config: DetectConfig, console: Console | None = None, stop: threading.Ev
     console = console or Console(stderr=config.jsonl == "-")
     stop = stop or threading.Event()
     detection = _Run(config, console)
-    with _signals_set(stop):
+    with signals_set(stop):
         try:
             detection.stream(console, stop)
         finally:
@@ -231,23 +228,3 @@ def _new_folder(project: Path, name: str) -> Path:
         number += 1
         folder = project / f"{name}-{number}"
     return folder
-
-
-@contextmanager
-def _signals_set(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; a second SIGINT interrupts at once. Only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
