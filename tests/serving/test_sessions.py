@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import threading
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
