@@ -98,10 +98,11 @@ RELAYS = [
     Plot("Cameras", "Open streams.", units.Short, {"{{instance}}": of("sightline_relay_streams")}),
     Plot(
         "Predicts in flight",
-        "And pending: frames without a result yet, in flight or waiting.",
+        "How many may be; and pending: frames without a result yet, in flight or waiting.",
         units.Short,
         {
             "{{instance}} in flight": of("sightline_relay_predicts_in_flight"),
+            "{{instance}} limit": of("sightline_relay_in_flight_limit"),
             "{{instance}} pending": of("sightline_relay_pending_frames"),
         },
     ),
