@@ -102,7 +102,7 @@ def test_it_samples_a_relay_without_a_capability(tmp_path: Path) -> None:
         [*unprivileged, sys.executable, "-c", run], stderr=subprocess.DEVNULL, cwd=K8S.parent
     )
     try:
-        time.sleep(2)
+        _wait_for(port)
         assert PY_SPY is not None
         environment = os.environ | {"PATH": f"{Path(PY_SPY).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
@@ -119,3 +119,15 @@ def test_it_samples_a_relay_without_a_capability(tmp_path: Path) -> None:
     assert stacks
     assert all(line.rpartition(" ")[2].isdecimal() for line in stacks)
     assert any("run_forever" in line and "main.py" in line for line in stacks)
+
+
+def _wait_for(port: int) -> None:
+    """Until the relay listens: it then runs its event loop."""
+    deadline_s = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline_s, "the relay did not start"
+            time.sleep(0.1)
