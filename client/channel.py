@@ -12,7 +12,9 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2000),  # this is how long one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Notice an other end that is black-holed (packets dropped, nothing refused) in 15 s.
+    # Notice an other end that is black-holed (packets dropped, nothing refused) in 15 s while nothing is sent, and in
+    # 5 s while data is not acknowledged, for gRPC makes the second number TCP_USER_TIMEOUT too. While data is on its
+    # way and something between acknowledges it, no pings are sent (grpc#14717, #15871): client/sender.py sees to that.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # A channel of our own: no back-off inherited from another channel to the same target.

@@ -17,7 +17,10 @@ from client.transport import Answer, Connection, Outgoing, SourceReport, Transpo
 from client.types import DropReason, Frame, Source
 
 ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
-LOOK_EVERY_S = 0.5  # at a source that can tell how it is
+LOOK_EVERY_S = 0.5  # at what nobody tells: a source's state, a silence
+# Whoever answers each frame within its max age, and is silent for so much longer, is not there any more, whatever TCP
+# thinks. Doubled as long as no connection brings an answer: the network may be that slow.
+SILENCE_S, SILENT_MAX_AGES, LONGEST_SILENCE_S = 3.0, 4, 30.0  # the last also where frames have no max age
 MAX_PROBLEM = 300  # letters of an error
 
 
@@ -52,6 +55,7 @@ class Sender:
         self._camera_id, self._live, self._reporting = source.camera_id, source.live, reporting
         self._told = ""  # the source's state that the other end knows
         self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
+        self._silence_s = self._first_silence_s
         self.reconnects = 0
         self.pausing = False  # until the next attempt to connect
 
@@ -68,8 +72,16 @@ class Sender:
                 link.broken("closed")
             if link.answered_any:
                 self._backoff.reset()
+                self._silence_s = self._first_silence_s
+            elif link.silent:
+                self._silence_s = min(LONGEST_SILENCE_S, 2 * self._silence_s)
             if lost:
                 self._give_up_or_pause(link)
+
+    @property
+    def _first_silence_s(self) -> float:
+        max_age_s = self._config.max_age_s
+        return max(SILENCE_S, SILENT_MAX_AGES * max_age_s) if max_age_s else LONGEST_SILENCE_S
 
     def _connect(self) -> tuple[Connection, Link] | None:
         """A connection that is ready, or None if there is nothing left to send. Raises when it gives up."""
@@ -116,7 +128,6 @@ class Sender:
     def _feed(self, connection: Connection, link: Link) -> None:
         """Send frames as the window allows, until the link breaks or nothing is left."""
         state = self._state
-        look_s = LOOK_EVERY_S if self._reporting is not None else None
         self._told = "streaming"
 
         def may_send() -> bool:
@@ -128,7 +139,8 @@ class Sender:
         while True:
             self._tell_source(connection)
             with state.cond:
-                state.cond.wait_for(decided, look_s)
+                state.cond.wait_for(decided, LOOK_EVERY_S)
+                link.check(self._silence_s)
                 if link.is_broken or state.nothing_left:
                     return
                 if state.waiting is None or not may_send():
@@ -162,7 +174,8 @@ class Sender:
             return link.is_broken or not state.in_flight
 
         with state.cond:
-            state.cond.wait_for(lambda: drained() or state.stopping)
+            while not state.cond.wait_for(lambda: drained() or state.stopping, LOOK_EVERY_S):
+                link.check(self._silence_s)
             state.cond.wait_for(drained, self._config.drain_s)
 
     def _send(self, entry: Entry, connection: Connection, link: Link) -> None:

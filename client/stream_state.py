@@ -11,7 +11,7 @@ from enum import Enum
 from client.age_control import AgeControl, Trip
 from client.ledger import Entry, Ledger
 from client.transport import Answer
-from client.types import DropReason
+from client.types import DropReason, Status
 
 
 class StreamState:
@@ -31,6 +31,7 @@ class StreamState:
         )  # when the other end was last there; at first, when the stream began
         self.source_done = False
         self.stopping = False
+        self.heard_s = 0.0  # when the other end said something last
         self.hurry = False  # whoever pauses before the next attempt to connect shall go on
         self.ended = False
         self.error: Exception | None = None
@@ -46,6 +47,11 @@ class StreamState:
     def connected(self) -> bool:
         """Whether frames can be sent now."""
         return self.link is not None and self.link.phase is Phase.READY
+
+    def silent_s(self, now_s: float) -> float:
+        """How long frames have been on their way without a word from the other end."""
+        oldest = next(iter(self.in_flight.values()), None)
+        return now_s - max(self.heard_s, oldest.encoded_s) if oldest is not None else 0.0
 
     def settle(self, entry: Entry, answer: Answer) -> None:
         """One frame's fate."""
@@ -102,6 +108,12 @@ class StreamState:
                 wake()
 
 
+def lost_trip(entry: Entry, now_s: float) -> Trip:
+    """The trip of a frame that got lost on a network that is too slow or gone."""
+    age_s = now_s - entry.frame.captured_s
+    return Trip(entry.seq, age_s, age_s, 0.0, Status.DROPPED, DropReason.EXPIRED)
+
+
 class Phase(Enum):
     """The life of a connection."""
 
@@ -119,6 +131,7 @@ class Link:
         self.message = ""
         self.wrong_service = False
         self.answered_any = False
+        self.silent = False  # that is why it is broken
 
     @property
     def is_broken(self) -> bool:
@@ -129,7 +142,7 @@ class Link:
         """The other end is there."""
         with self._state.cond:
             if self.phase is Phase.CONNECTING:
-                self.phase = Phase.READY
+                self.phase, self._state.heard_s = Phase.READY, time.monotonic()
                 self._state.changed()
 
     def answered(self, seq: int, answer: Answer) -> None:
@@ -137,8 +150,20 @@ class Link:
         with self._state.cond:
             entry = self._state.in_flight.pop(seq, None) if self.phase is Phase.READY else None
             if entry is not None:
+                self._state.heard_s = time.monotonic()
                 self.answered_any = self._state.answered_once = True
                 self._state.settle_sent(entry, answer)
+
+    def check(self, silence_s: float) -> None:
+        """Give the connection up if frames have been on their way for so long, and nothing was heard."""
+        with self._state.cond:
+            now_s = time.monotonic()
+            silent_s = self._state.silent_s(now_s)
+            if silent_s > silence_s:
+                self.silent = True
+                for entry in self._state.in_flight.values():
+                    self._state.control.answered(lost_trip(entry, now_s), now_s)
+                self.broken(f"no answer for {silent_s:.0f} s")
 
     def retry(self) -> None:
         """Somebody at the other end wants the source to be tried again now."""

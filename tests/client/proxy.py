@@ -61,6 +61,7 @@ class Proxy:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)  # aborted transports close in the loop's next rounds
 
         self._thread = threading.Thread(target=asyncio.run, args=(serve(),))
         self._thread.start()
@@ -80,9 +81,9 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._flowing.wait()
         there: asyncio.StreamWriter | None = None
         try:
+            await self._flowing.wait()
             from_there, there = await asyncio.open_connection(*self._address, limit=CHUNK)
             ways = (self._copy(reader, there, upload=True), self._copy(from_there, writer, upload=False))
             copies = [asyncio.ensure_future(way) for way in ways]
