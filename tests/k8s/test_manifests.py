@@ -15,7 +15,7 @@ import yaml
 
 from mesh.check import check as mesh_check
 from tests.k8s import agreement, lint, reach, validate
-from tests.k8s.rendered import ALL, COMBINATIONS, HERE, K8S, OVERLAYS, SCANS, Objects, break_, of, one, render
+from tests.k8s.rendered import COMBINATIONS, HERE, K8S, OVERLAYS, SCANS, Objects, break_, of, one, render
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
@@ -36,8 +36,6 @@ def checks(tmp_path: Path) -> dict[str, Callable[[Objects], Iterator[str]]]:
 
 
 PRODUCTION_ONLY = {"minimum-three-replicas": lint.minimum_three_replicas}
-# kind has neither a metrics adapter nor a digest for an image that was never pushed.
-LOCAL_LACKS = {"latest-tag": "dev"}
 
 
 @pytest.mark.parametrize("name", [*OVERLAYS, *COMBINATIONS])
@@ -158,8 +156,3 @@ def test_yaml_is_clean() -> None:
         cwd=K8S.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
-
-
-def test_nothing_here_is_forgotten() -> None:
-    assert len(ALL) == len(OVERLAYS) + len(COMBINATIONS) + len(SCANS)
-    assert set(OVERLAYS) == {"local", "staging", "production"}
