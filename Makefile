@@ -13,10 +13,11 @@ FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 1800
 IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest
 REGISTRY ?=
+GRYPE ?= grype
 TAG ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e chaos demo-rollout conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e wheel login release chaos demo-rollout conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -79,16 +80,32 @@ images-test: $(VENV)/test.stamp ## Run the built relay image and stream frames t
 	SIGHTLINE_IMAGES=build/images $(BIN)/pytest -q tests/images/test_run.py $(ARGS)
 
 images-scan: ## Look the built images' packages up among known vulnerabilities (needs grype).
-	for image in $(IMAGES); do grype --fail-on high --only-fixed "oci-dir:build/images/$$image" || exit 1; done
+	for image in $(IMAGES); do $(GRYPE) --fail-on high --only-fixed "oci-dir:build/images/$$image" || exit 1; done
 
 pins: ## Write the digests that the base images' tags have now into the Dockerfile (needs skopeo).
 	images/pins.sh
 
 publish: ## Push the built IMAGES to REGISTRY as TAG, sign them, attest their contents (needs skopeo and cosign).
-	images/publish.sh $(REGISTRY) $(TAG) $(IMAGES) | tee build/images/digests.txt
+	images/publish.sh '$(REGISTRY)' '$(TAG)' $(IMAGES)
 
 terraform: $(VENV)/test.stamp ## Check terraform/ with a mocked provider (needs terraform; 1 minute).
 	SIGHTLINE_TERRAFORM_ONLINE=1 $(BIN)/pytest -q tests/terraform $(ARGS)
+
+workflows: $(VENV)/test.stamp ## Check .github/workflows.
+	$(BIN)/pytest -q tests/workflows $(ARGS)
+
+e2e: $(VENV)/test.stamp ## The stack in a kind cluster with Istio: 1,000 frames, a canary (needs docker, kind, helm, skopeo; 20 minutes).
+	$(BIN)/python -m tests.e2e.cluster
+
+wheel: $(VENV)/bin/python ## Build the wheel into dist.
+	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
+
+login: ## Log in to REGISTRY, an ECR, with this shell's AWS credentials (needs aws, skopeo, cosign).
+	@aws ecr get-login-password | skopeo login --username AWS --password-stdin $(REGISTRY)
+	@aws ecr get-login-password | cosign login --username AWS --password-stdin $(REGISTRY)
+
+release: ## Make TAG a GitHub release with the wheel, bills of materials and digests (needs gh).
+	gh release create $(TAG) --verify-tag --generate-notes dist/*.whl build/images/*.cdx.json build/images/digests.txt
 
 lock: $(VENV)/bench.stamp $(VENV)/test.stamp ## Write the installed versions into constraints.txt.
 	(echo "# What is installed and tested together; made by \`make lock\`."; \
