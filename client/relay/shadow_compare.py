@@ -118,9 +118,9 @@ def size_of(box: npt.NDArray[np.float32]) -> str:
 def _columns(
     found: pb.Detections, known: set[str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[str]]:
-    """Boxes [K, 4], scores [K], and labels; what a broken model answers (NaN) overlaps nothing."""
-    boxes = np.nan_to_num(np.array(found.boxes, np.float32).reshape(-1, 4), posinf=0.0, neginf=0.0)
-    scores = np.nan_to_num(np.array(found.scores, np.float32), posinf=0.0, neginf=0.0)
+    """Boxes [K, 4] and scores [K] in 0..1, whatever a broken model answers (NaN is 0), and labels."""
+    boxes = np.clip(np.nan_to_num(np.array(found.boxes, np.float32).reshape(-1, 4)), 0, 1)
+    scores = np.clip(np.nan_to_num(np.array(found.scores, np.float32)), 0, 1)
     labels = [
         _bounded((label or str(number))[:MAX_LABEL_CHARS], known)
         for label, number in zip(found.labels, found.class_ids, strict=True)

@@ -19,15 +19,17 @@ def share_interval(
 
     The interval is that of the effective sample size (Korn & Graubard, Survey Methodology 24, 1998): the sample
     divided by the design effect, the ratio of the clusters' variance to that of independent draws, at least
-    `least_effect`. NaNs where there is nothing.
+    `least_effect`. Where all clusters are alike that ratio is not known: then each counts as one draw. NaNs where there
+    is nothing.
     """
     total = float(of.sum())
     if not total:
         return NOTHING
     share = float(hits.sum()) / total
-    effect, independent = least_effect, share * (1 - share) / total
+    effect, independent = total / len(of), share * (1 - share) / total
     if independent > 0 and len(of) > 1:
-        effect = max(effect, _ratio_variance(hits, of, share) / independent)
+        effect = _ratio_variance(hits, of, share) / independent
+    effect = max(effect, least_effect)
     size = max(1, round(total / effect))
     test = stats.binomtest(min(size, round(share * size)), size)
     interval = test.proportion_ci(confidence, method="wilson")

@@ -119,28 +119,39 @@ class Stack:
     stable: WrongModel
     candidate: WrongModel
     relay: RelayThread
-    exits: ExitStack
 
     @property
     def http(self) -> str:
         return f"http://127.0.0.1:{self.relay.relay.http_port}"
 
-    def film(self, cameras: int, fps: float = FPS, max_age_s: float = 0.2) -> list[CountedCamera]:
-        """Cameras that send frames through the gateway until the stack ends."""
+    @contextmanager
+    def filming(
+        self, cameras: int, fps: float = FPS, max_age_s: float = 0.2
+    ) -> Iterator[list[CountedCamera]]:
+        """Cameras that send frames through the gateway."""
         gateway = self.mesh.topology.gateway
         assert gateway is not None
         security = Security(ca=self.mesh.ca_file, token_of=self.mesh.issuer.token)
-        return [
-            self.exits.enter_context(
-                CountedCamera(
-                    NumberSource(None, live=True, interval_s=1 / fps, camera_id=f"cam-{number}"),
-                    str(gateway.listen[443]),
-                    security,
-                    max_age_s,
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(
+                    CountedCamera(
+                        NumberSource(None, live=True, interval_s=1 / fps, camera_id=f"cam-{number}"),
+                        str(gateway.listen[443]),
+                        security,
+                        max_age_s,
+                    )
                 )
-            )
-            for number in range(cameras)
-        ]
+                for number in range(cameras)
+            ]
+
+    def wait_for_answers(self) -> None:
+        """Until the candidate's answers have an age."""
+        RolloutFolder(self.folder).set_weight(50)
+        end_s = time.monotonic() + 20
+        while not self.relay.count("sightline_relay_answer_age_seconds_count", model_version="2"):
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -168,6 +179,6 @@ def running(tmp_path: Path, shadow_percent: float = 100.0, shadow_pairs: int = 0
         relay.port = listen.port
         stack.enter_context(relay)
         assert mesh.envoy is not None
-        made = Stack(folder.folder, mesh, models[0], models[1], relay, stack)
+        made = Stack(folder.folder, mesh, models[0], models[1], relay)
         folder.announce(RunningMesh(str(mesh.envoy.admin_socket), made.http))
         yield made

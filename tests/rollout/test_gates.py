@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
@@ -17,7 +16,6 @@ pytest.importorskip("scipy", reason="scipy is not installed (extra rollout)")
 from scipy import stats
 
 from client.relay.shadow_gate import judge
-from client.relay.shadow_statistics import share_interval
 from mesh.check.kubectl import build_with_kubectl
 from mesh.resources import Resource
 from sightline.rollout.gates import FILE, gates_file, read_gates
@@ -215,7 +213,8 @@ def samples(verdict: int | None) -> list[dict[str, Any]]:
 
 def expected(hits: int, total: int, limit: float, least: int, confidence: float) -> tuple[int | None, float]:
     """Python's verdict as the query says it (None: nothing to judge), and the interval's upper end."""
-    share, low, high = share_interval(np.array([hits], float), np.array([total], float), confidence)
+    interval = stats.binomtest(hits, total).proportion_ci(confidence, method="wilson")
+    share, low, high = hits / total, float(interval.low), float(interval.high)
     if total < least:
         return None, high
     check = judge("share", (share, low, high), least=limit)
