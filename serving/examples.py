@@ -147,8 +147,5 @@ def check_tasks(
         if task.method_name not in FILL:
             raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
         outputs = outputs_of(signatures[name], task.method_name, check_method)
-        fed = signatures[name].inputs["inputs"].name
-        if plan and fed != signatures[plan[0][0]].inputs["inputs"].name:
-            raise invalid("Input tensor must be the same for all Signatures.")
         plan.append((name, task.method_name, outputs))
     return plan

@@ -18,6 +18,7 @@ import pytest
 from tests.conformance.client import Client, free_port
 from tests.serving import models
 
+SAVED = ("keras", "keras_saved", "tensorflow_2", "unknown_rank", "mirrored")  # by different ways to save
 COMMAND_VARIABLE = "SIGHTLINE_CONFORMANCE_SERVER"
 
 
@@ -37,7 +38,7 @@ def model_config(*entries: tuple[str, Path, str]) -> str:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models: half_plus_two, half_plus_three, versions (1, 2, 3), strings, keras."""
+    """Models: half_plus_two, half_plus_three, versions (1, 2, 3), strings, and those of TF Serving's own tests."""
     folder = tmp_path_factory.mktemp("conformance")
     models.half_plus(folder / "half_plus_two" / "00000123")
     models.half_plus(folder / "half_plus_three" / "00000123", 3.0)
@@ -45,6 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         models.affine(folder / "versions" / str(version), float(version))
     models.strings(folder / "strings" / "1")
     models.keras(folder / "keras" / "1")
+    models.half_plus_two_tensorflow_2(folder / "tensorflow_2" / "00000123")
+    models.unknown_rank(folder / "unknown_rank" / "00000123")
+    models.keras_saved(folder / "keras_saved" / "1")
+    models.mirrored(folder / "mirrored" / "1")
+    models.lite_half_plus_two(folder / "lite" / "00000123")
+    models.lite_half_plus_two(folder / "lite_with_signature" / "00000123", "serving_default")
     return folder
 
 
@@ -71,7 +78,7 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cl
 
 @pytest.fixture(scope="session")
 def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
-    """Three servers, started together as each takes seconds: main, batching, reload."""
+    """Servers, started together as each takes seconds: main, batching, reload, lite."""
     versions = 'model_version_policy { all {} } version_labels { key: "stable" value: 2 }'
     files = {
         "main": model_config(
@@ -79,8 +86,9 @@ def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
             ("half_plus_three", folder / "half_plus_three", ""),
             ("versions", folder / "versions", versions),
             ("strings", folder / "strings", ""),
-            ("keras", folder / "keras", ""),
+            *((name, folder / name, "") for name in SAVED),
         ),
+        "lite_models": model_config(*((name, folder / name, "") for name in ("lite", "lite_with_signature"))),
         "reload": model_config(("half_plus_two", folder / "half_plus_two", "")),
         "monitoring": 'prometheus_config: { enable: true, path: "/monitoring/prometheus/metrics" }',
         "batching": (
@@ -109,6 +117,7 @@ def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
         "reload": spawn(
             f"--model_config_file={folder / 'reload'}", "--model_config_file_poll_wait_seconds=1"
         ),
+        "lite": spawn(f"--model_config_file={folder / 'lite_models'}", "--prefer_tflite_model=true"),
     }
     for client in fleet.values():
         client.wait_ready()

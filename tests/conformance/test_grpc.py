@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -61,16 +62,44 @@ def test_versions_and_labels(main: Client) -> None:
     assert response.model_spec.version.value == 2
 
 
-def test_keras_and_named_signatures(main: Client) -> None:
-    (output,) = main.call("Predict", predict_request("keras", x=[[2.0]])).outputs.values()
+@pytest.mark.parametrize("name", ["keras", "keras_saved", "mirrored"])
+def test_ways_to_save(main: Client, name: str) -> None:
+    metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    metadata.model_spec.name = name
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    main.call("GetModelMetadata", metadata).metadata["signature_def"].Unpack(signatures)
+    (alias,) = signatures.signature_def["serving_default"].inputs  # Keras chooses it
+    (output,) = main.call("Predict", predict_request(name, **{alias: [[2.0]]})).outputs.values()
     assert list(output.float_val) == [4.0]
+
+
+def test_unknown_rank_and_signatures_by_name(main: Client) -> None:
+    for x, expected in (([2.0], [12.0]), ([[1.0, 2.0]], [6.0, 12.0])):
+        assert main.floats(predict_request("unknown_rank", x=x)) == expected
+    assert main.floats(predict_request("unknown_rank", "custom_signature_key", x=[2.0])) == [2.0]
+
+
+@pytest.mark.parametrize("name", ["lite", "lite_with_signature"])
+def test_tensorflow_lite(fleet: dict[str, Client], name: str) -> None:
+    response = fleet["lite"].call("Predict", predict_request(name, x=[2.0]))
+    assert list(response.outputs["y"].float_val) == [3.0]
+    assert (response.model_spec.signature_name, response.model_spec.version.value) == ("serving_default", 123)
+
+
+def test_profiler(main: Client, tmp_path: Path) -> None:
+    tf.profiler.experimental.client.trace(f"grpc://localhost:{main.port}", str(tmp_path), 200)
+    assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+def test_named_signatures(main: Client) -> None:
     response = main.call("Predict", predict_request("strings", "serving_default", s=[b"abc"]))
     assert list(response.outputs["s"].string_val) == [b"abc"]
     assert list(response.outputs["length"].int_val) == [3]
 
 
-def test_classify_regress_multi_inference(main: Client) -> None:
-    spec = 'name: "half_plus_two" signature_name: "{}"'
+@pytest.mark.parametrize("name", ["half_plus_two", "tensorflow_2"])
+def test_classify_regress_multi_inference(main: Client, name: str) -> None:
+    spec = f'name: "{name}" signature_name: "{{}}"'
     example = 'input { example_list { examples { features { feature { key: "x" value { float_list { value: 2 } } } } } } }'
     classify = main.call(
         "Classify",

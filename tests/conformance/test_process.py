@@ -33,6 +33,13 @@ def test_starts_that_fail(tmp_path: Path) -> None:
         ([f"--model_config_file={bad}"], "stderr", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         ([model, f"--batching_parameters_file={bad}"], "stdout", "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
         ([model, "--enable_batching=perhaps"], "stdout", "usage: "),
+        (["--no_such_flag=1", "--"], "stdout", "unknown argument: --no_such_flag=1\nusage: "),
+        ([model, "--port=8500", "--help"], "stdout", "usage: "),
+        (
+            [model, *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op"))],
+            "stdout",
+            "You cannot configure all.",
+        ),
     ]  # fmt: skip
     with ThreadPoolExecutor(2) as pool:
         for (flags, stream, text), done in zip(
@@ -99,6 +106,16 @@ def test_reload_by_file_then_by_call(fleet: dict[str, Client], folder: Path) -> 
         "Request to assign label to version 7 of model half_plus_two, which is not currently available for "
         "inference",
     )
+
+
+def test_a_file_that_is_not_polled(main: Client, folder: Path) -> None:
+    text = (folder / "main").read_text()
+    (folder / "main").write_text(model_config())
+    try:
+        time.sleep(2)
+        assert main.floats(predict_request("half_plus_two", x=[[2.0]])) == [3.0]
+    finally:
+        (folder / "main").write_text(text)
 
 
 def test_batching(fleet: dict[str, Client]) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.conformance.client import Client
 
@@ -22,6 +24,8 @@ HALF = "/v1/models/half_plus_two"
         ("versions:predict", {"instances": [1.0, 2.0]}, '{\n    "predictions": [5.0, 8.0\n    ]\n}'),
         ("versions/versions/1:predict", {"instances": [1.0]}, '{\n    "predictions": [3.0\n    ]\n}'),
         ("versions/labels/stable:predict", {"inputs": [1, 2]}, '{\n    "outputs": [\n        4.0,\n        6.0\n    ]\n}'),
+        ("half_plus_two:predict", {"instances": [2.0, 3.0, 4.0]}, '{\n    "predictions": [3.0, 3.5, 4.0\n    ]\n}'),
+        ("half_plus_two:predict", {"inputs": [2.0, 3.0, 4.0]}, '{\n    "outputs": [\n        3.0,\n        3.5,\n        4.0\n    ]\n}'),
         ("half_plus_two:predict", {"instances": [[0.1]]}, '{\n    "predictions": [[2.05]\n    ]\n}'),
         ("half_plus_two:regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [3.0]\n}'),
         ("half_plus_two:classify", {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [[["", 3.0]]\n    ]\n}'),
@@ -62,12 +66,18 @@ def test_status(main: Client) -> None:
     assert json.loads(text) == {"model_version_status": [entry]}
 
 
-def test_metadata(main: Client) -> None:
+def test_metadata(main: Client, folder: Path) -> None:
     status, text = main.http("GET", f"{HALF}/metadata")
     assert status == 200
     document = json.loads(text)
     assert document["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "123"}
-    signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    signatures = document["metadata"]["signature_def"]["signature_def"]
+    saved = saved_model_pb2.SavedModel.FromString(
+        (folder / "half_plus_two" / "00000123" / "saved_model.pb").read_bytes()
+    )
+    assert signatures.keys() == saved.meta_graphs[0].signature_def.keys()
+    assert all(signatures[name]["defaults"] == {} for name in signatures)
+    signature = signatures["serving_default"]
     dims = [{"size": "-1", "name": ""}, {"size": "1", "name": ""}]
     info = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": "x:0"}
     assert signature["inputs"] == {"x": info}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import flatbuffers
@@ -238,3 +240,84 @@ def lite_reads_file(folder: Path) -> Path:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([read.get_concrete_function()])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
     return _write_lite(folder, converter.convert())
+
+
+def half_plus_two_tensorflow_2(folder: Path) -> Path:
+    """TF2 style: as half_plus, its signatures' method_name all Predict's, as tf.saved_model.save writes them."""
+
+    class Half(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = tf.Variable(0.5), tf.Variable(2.0)
+
+        def of(self, x: tf.Tensor) -> tf.Tensor:
+            return self.a * x + self.b
+
+        def parsed(self, examples: tf.Tensor) -> tf.Tensor:
+            return self.of(tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"])
+
+        @tf.function(input_signature=[SPEC([None, 1], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def predict(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": self.of(x)}
+
+        @tf.function(input_signature=[SPEC([None], tf.string, name="inputs")])  # type: ignore[untyped-decorator]
+        def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"scores": self.parsed(inputs)}
+
+        @tf.function(input_signature=[SPEC([None], tf.string, name="inputs")])  # type: ignore[untyped-decorator]
+        def regress(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"outputs": self.parsed(inputs)}
+
+    module = Half()
+    signatures = {
+        "serving_default": module.predict,
+        "classify_x_to_y": module.classify,
+        "regress_x_to_y": module.regress,
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def unknown_rank(folder: Path) -> Path:
+    """Two signatures of an input whose rank is not known: 6 * x, and a constant."""
+    root = tf.train.Checkpoint()
+    root.v1, root.v2 = tf.Variable(3.0), tf.Variable(2.0)
+    spec = SPEC(None, tf.float32, name="x")
+    root.f = tf.function(lambda x: {"y": root.v1 * root.v2 * x}, input_signature=[spec])
+    root.g = tf.function(lambda x: {"y": 2.0}, input_signature=[spec])
+    signatures = {"serving_default": root.f, "custom_signature_key": root.g}
+    tf.saved_model.save(root, str(folder), signatures=signatures)
+    return folder
+
+
+def keras_saved(folder: Path) -> Path:
+    """A Keras model without weights, its input doubled, written by tf.saved_model.save instead of Keras' export.
+
+    Without weights: Keras 3 writes a graph whose restore op fills a copy of them, which no C++ loader can serve.
+    """
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([layers.Input((1,), name="x"), layers.Lambda(lambda x: 2 * x, name="y")])
+    tf.saved_model.save(model, str(folder))
+    return folder
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+    module = tf.Module()
+    module.scale = tf.Variable(2.0)
+spec = tf.TensorSpec([None, 1], tf.float32, name="x")
+module.f = tf.function(lambda x: {"y": module.scale * x}, input_signature=[spec])
+tf.saved_model.save(module, sys.argv[1], signatures=module.f)
+"""
+
+
+def mirrored(folder: Path) -> Path:
+    """y = 2 * x, its variable on two devices when it was saved. Made by a process of its own, for its devices."""
+    subprocess.run(
+        [sys.executable, "-c", MIRRORED, str(folder)], check=True, capture_output=True, timeout=100
+    )
+    return folder

@@ -125,7 +125,7 @@ def test_regress_errors(
         ([TASK] * 2, INVALID, "Duplicate evaluation of signature: regress_x_to_y"),
         ([("default", "nope", "regress")], INVALID, "Requested signature not found in model graph: nope"),
         ([TASK, ("b", "wide", "regress")], INVALID, "All ModelSpecs in a MultiInferenceRequest must access t"),
-        ([TASK, ("default", "regress_x", "regress")], INVALID, "Input tensor must be the same for all Signa"),
+        ([TASK, ("default", "regress_x", "regress")], INVALID, "Expects arg[0] to be float but string is"),
         ([], INVALID, "ModelSpec has no name specified."),
     ],
 )  # fmt: skip
