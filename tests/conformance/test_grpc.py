@@ -69,7 +69,7 @@ def test_ways_to_save(main: Client, name: str) -> None:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     main.call("GetModelMetadata", metadata).metadata["signature_def"].Unpack(signatures)
     (alias,) = signatures.signature_def["serving_default"].inputs  # Keras chooses it
-    (output,) = main.call("Predict", predict_request(name, **{alias: [[2.0]]})).outputs.values()
+    (output,) = main.call("Predict", predict_request(name, "", **{alias: [[2.0]]})).outputs.values()
     assert list(output.float_val) == [4.0]
 
 
