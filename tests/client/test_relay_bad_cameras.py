@@ -166,20 +166,21 @@ def test_ten_thousand_frames_a_second_are_mostly_overtaken(relay: RelayThread) -
 @pytest.mark.usefixtures("neighbour")
 def test_a_camera_that_never_reads_is_not_read_any_more(relay: RelayThread) -> None:
     """Its results fill gRPC's window and then `max_unsent`; memory stays where it is."""
-    sent = itertools.count()
+    sent = [0]
     memory = psutil.Process().memory_info().rss
 
     def frames() -> Iterator[bytes]:
-        for number in sent:
+        for number in itertools.count():
+            sent[0] = number
             yield frame(image_of(number, 20_000), frame_id=number, wait=False)
 
     # Without the probe gRPC's window for results stays at 64 KB.
     with grpc.insecure_channel(relay.target, [("grpc.http2.bdp_probe", 0)]) as channel:
         call = channel.stream_stream(DETECT)(frames())
         taken, until_s = -1, time.monotonic() + 20
-        while (now := sent.__reduce__()[1][0]) != taken:  # until it can send no more
+        while sent[0] != taken:  # until it can send no more
             assert time.monotonic() < until_s
-            taken = now
+            taken = sent[0]
             time.sleep(0.5)
         grown = psutil.Process().memory_info().rss - memory
         call.cancel()
