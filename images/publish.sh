@@ -8,7 +8,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-registry=$1 tag=$2
+registry=${1:-} tag=${2:-}
+if [ -z "$registry" ] || [ -z "$tag" ] || [ $# -lt 3 ]; then
+  echo "publish: expected REGISTRY TAG IMAGE..., as in make publish REGISTRY=... TAG=..." >&2
+  exit 1
+fi
 shift 2
 [ -d build/images ] || { echo "publish: nothing is built: make images" >&2; exit 1; }
 key=()
