@@ -17,6 +17,7 @@ from loadtest.plan import VARIABLE, Plan
 LOOPBACK = "127.0.0.1"
 POLL_S = 0.2
 STOP_S = 30.0  # for the last answers and the report
+WORKERS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,16 @@ def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _end_group(process)
     return process.returncode if process.returncode >= 0 else 1
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End Locust if it still runs, and workers that have not followed their master."""
+    end_s = time.monotonic() + WORKERS_S
+    with contextlib.suppress(ProcessLookupError):
+        while process.poll() is not None and time.monotonic() < end_s:
+            os.killpg(process.pid, 0)  # is anybody left?
+            time.sleep(POLL_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -104,6 +104,8 @@ def test_stop(environment: Environment, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
         # Locust would send the last figures only when the worker quits, after the master has done its sums.
         runner._send_stats()
+        if environment.parsed_options.headless:  # forked for this run: the master forgets who has stopped
+            gevent.spawn_later(FLUSH_S, runner.quit)
         return
     if isinstance(runner, MasterRunner):
         gevent.sleep(FLUSH_S)  # a report that was being packed when the last one went

@@ -45,8 +45,11 @@ class Truth:
         return abs(self.off) <= ALLOWED
 
 
-def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run]:
-    """Run against the known server (about 25 s); results go into `folder`. Raises RuntimeError if that fails."""
+def selfcheck(folder: Path, config: LaunchConfig, *, samples: bool = False) -> tuple[list[Truth], Run]:
+    """Run against the known server (about 25 s); results go into `folder`. Raises RuntimeError if that fails.
+
+    `samples`: as in Plan.
+    """
     seconds = PERIOD_S * PERIODS + 4
     profile = Profile(
         "selfcheck", "A server whose latencies are known.", (Stage(USERS, seconds),),
@@ -55,30 +58,28 @@ def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run]:
     )  # fmt: skip
     took = folder / "injected.json"
     with _known_server(took) as address:
-        plan = Plan(profile, Target(relay=address, server=address), folder)
+        plan = Plan(profile, Target(relay=address, server=address), folder, samples)
         launch(plan, config)
     run = read_run(folder)
-    return [*_calls(run, json.loads(took.read_text())), *_cameras(run)], run
-
-
-def _calls(run: Run, took_s: Sequence[float]) -> Iterator[Truth]:
-    """Every call of the run, by the generator's clock and by the server's."""
-    window = run.store.window(0, math.inf, "predict")
-    if not took_s or window.ages.total_count != len(took_s):
-        raise RuntimeError(
-            f"the server answered {len(took_s)} calls, {window.ages.total_count} were measured"
-        )
-    for percent in PERCENTS:
-        injected_s = float(np.percentile(took_s, percent, method="inverted_cdf"))
-        yield Truth(
-            "predict, constant rate", percent, 1e3 * injected_s, 1e3 * percentile_s(window.ages, percent)
-        )
-
-
-def _cameras(run: Run) -> Iterator[Truth]:
-    """As many whole periods as were measured: each has the same share of stall."""
+    # As many whole periods as were measured: each has the same share of stall.
     begin_s = math.ceil(run.began_s + run.profile.warmup_s)
-    ages = run.store.window(begin_s, begin_s + PERIOD_S * PERIODS, "camera").ages
+    span_s = (float(begin_s), begin_s + PERIOD_S * PERIODS)
+    return [*_calls(run, span_s, json.loads(took.read_text())), *_cameras(run, span_s)], run
+
+
+def _calls(run: Run, span_s: tuple[float, float], calls: Sequence[tuple[float, float]]) -> Iterator[Truth]:
+    """The calls by the generator's clock, and by the server's."""
+    took_s = [seconds for arrived_s, seconds in calls if span_s[0] <= arrived_s < span_s[1]]
+    ages = run.store.window(*span_s, "predict").ages
+    if not took_s:
+        raise RuntimeError("the server was not asked: see what was printed above")
+    for percent in PERCENTS:
+        injected_s = float(np.percentile(took_s, percent))
+        yield Truth("predict, constant rate", percent, 1e3 * injected_s, 1e3 * percentile_s(ages, percent))
+
+
+def _cameras(run: Run, span_s: tuple[float, float]) -> Iterator[Truth]:
+    ages = run.store.window(*span_s, "camera").ages
     for percent in PERCENTS:
         yield Truth(
             "camera, stalls", percent, 1e3 * stalled_percentile_s(percent), 1e3 * percentile_s(ages, percent)

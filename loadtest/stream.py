@@ -186,6 +186,9 @@ class _Link:
         if self._finishing and not self.unanswered:
             self._empty.set()
 
+    def retry(self) -> None:
+        """For sources that can be opened again; ours is always there."""
+
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """No more answers will come."""
         self.broke, self.is_ready, self.message = True, False, message

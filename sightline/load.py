@@ -11,15 +11,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.console import Console
+
 from client.channel import split_address
 from loadtest.launch import LaunchConfig, launch
 from loadtest.plan import Plan, Search, Target
 from loadtest.ports import free_address
 from loadtest.profile import Profile, StackSpec
+from loadtest.report import DOUBTFUL, MISSED, OK
+from loadtest.selfcheck import selfcheck as measure_known
 from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed, relay
 from loadtest.switch import Switch
 from mesh.render.topology import Address
 from model import contract
+from sightline.load_tables import selfcheck_table
 from sightline.models import prepare
 from sightline.ports import LOOPBACK
 from sightline.processes import Children
@@ -52,6 +57,13 @@ def new_folder(name: str) -> Path:
     return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
+def new(folder: Path) -> None:
+    """Make it. Raises ValueError if it is there and has something in it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError(f"--out {folder}: expected an empty or a new folder")
+
+
 def with_stack(profile: Profile, stack: str) -> Profile:
     """The profile with the stack that the option asks for: plain, mesh, or "" for the profile's own."""
     if stack not in ("", "plain", "mesh"):
@@ -64,11 +76,9 @@ def run(config: LoadConfig) -> int:
 
     Raises ValueError, RuntimeError, OSError, MeshError, ClientError, each with one line.
     """
-    if config.folder.is_dir() and any(config.folder.iterdir()):
-        raise ValueError(f"--out {config.folder}: expected an empty or a new folder")
     if config.profile.stack is None:
         check_reachable(config.profile, config.target)
-    config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new(config.folder)
     with _stack(config) as (target, check):
         plan = Plan(config.profile, target, config.folder.resolve(), config.samples, config.search)
         return launch(plan, config.launch, check)
@@ -139,3 +149,13 @@ def _servers(
         wait_serving(str(address), READY_TIMEOUT_S, children.check)
     target = replace(config.target, server=str(addresses["v1"]), rest=f"http://{LOOPBACK}:{rest.port}")
     return addresses, target, children.check
+
+
+def selfcheck(folder: Path, processes: int, console: Console) -> int:
+    """Print what was injected and what was measured; 0 if they agree, 1 if not, 3 if the generator was too slow."""
+    new(folder)
+    found, run = measure_known(folder.resolve(), LaunchConfig(processes))
+    console.print(selfcheck_table(found))
+    if run.warnings():
+        return DOUBTFUL
+    return OK if all(item.ok for item in found) else MISSED

@@ -153,6 +153,15 @@ def compare(
     raise typer.Exit(1 if any(item.verdict == SLOWER for item in found) else 0)
 
 
+@app.command()
+def selfcheck(processes: ProcessesOption = 1, out: OutOption = None) -> None:
+    """Measure a server whose latencies are known (25 s). Exit status 1: a percentile is off by more than 2 %."""
+    from sightline.load import new_folder
+    from sightline.load import selfcheck as run_selfcheck
+
+    raise typer.Exit(run_selfcheck(out or new_folder("selfcheck"), processes, table_console()))
+
+
 def text(path: Path | None) -> str:
     """An option's path; "" for none."""
     return str(path.expanduser()) if path else ""
