@@ -63,7 +63,11 @@ class Scheduler:
     def summary(self) -> dict[str, Any]:
         """What goes on, in words that JSON knows."""
         limit = self.limit
-        return {"in_flight": self.in_flight, "limit": limit.value, "predict_ms": round(limit.typical_s * 1e3, 1)}
+        return {
+            "in_flight": self.in_flight,
+            "limit": limit.value,
+            "predict_ms": round(limit.typical_s * 1e3, 1),
+        }
 
     async def close(self) -> None:
         """Give up what is still in flight."""

@@ -57,7 +57,8 @@ def detect(
     ] = 0,
     jpeg_quality: Annotated[int, typer.Option(help="1 to 100.")] = 85,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Lower quality and size while the network is too slow for --max-age.")
+        bool,
+        typer.Option("--adapt", help="Lower quality and size while the network is too slow for --max-age."),
     ] = False,
     max_age: MaxAgeOption = None,
     priority: Annotated[

@@ -36,7 +36,8 @@ def relay(
         str, typer.Option(help="The candidate: what the header `version` of its Predicts says.")
     ] = "v2",
     shadow_target: Annotated[
-        str, typer.Option(help="The candidate's own host:port, where no header reaches it. Default: --target.")
+        str,
+        typer.Option(help="The candidate's own host:port, where no header reaches it. Default: --target."),
     ] = "",
     shadow_pairs: ShadowPairsOption = 0,
 ) -> None:

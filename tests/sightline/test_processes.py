@@ -87,7 +87,9 @@ def test_a_second_ctrl_c_kills_what_still_stops(tmp_path: Path, monkeypatch: pyt
 
 def test_what_a_child_leaves_behind_ends_too(tmp_path: Path) -> None:
     before = pids()
-    leaves = "import subprocess; print('up', flush=True); subprocess.Popen(['sleep', '60']); import time; time.sleep(60)"
+    leaves = (
+        "import subprocess, time; print('up', flush=True); subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    )
     with Children(tmp_path) as children:
         start(children, "part", sys.executable, "-c", leaves)
         wait_until(lambda: len(pids() - before) == 2, 20)
