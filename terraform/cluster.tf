@@ -1,6 +1,6 @@
 resource "aws_cloudwatch_log_group" "cluster" {
   name              = "/aws/eks/${var.name}/cluster"
-  retention_in_days = 90 # long enough to look into what was found late
+  retention_in_days = 365 # long enough to look into what was found late
   kms_key_id        = aws_kms_key.cluster.arn
 }
 
