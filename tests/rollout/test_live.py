@@ -64,13 +64,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(autouse=True)
-def healthy(stack: Stack) -> Iterator[None]:
+def healthy(stack: Stack) -> None:
     """Each test begins with a good candidate that has no frames."""
     RolloutFolder(stack.folder).set_weight(0)
     stack.candidate.fault, stack.candidate.delay_s, stack.candidate.fail = "", 0.0, None
     (stack.folder / "state.json").unlink(missing_ok=True)
     wait_for(lambda: weight(stack) == 0)
-    yield
 
 
 def weight(stack: Stack) -> int | None:
@@ -272,9 +271,11 @@ def test_what_cannot_start_is_told(stack: Stack, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no mesh serves this folder"):
         start(config, tmp_path, tmp_path / "reports", print)
     texts = {**GATES.texts, "age_p99_s": "0.31"}
-    with pytest.raises(ValueError, match=r"age_p99_s: expected one of .*0\.3, .*got 0\.31"), stack.filming(1):
+    config = RolloutConfig(parse_gates(texts))
+    with stack.filming(1):
         stack.wait_for_answers()
-        start(RolloutConfig(parse_gates(texts)), stack.folder, tmp_path / "reports", print)
+        with pytest.raises(ValueError, match=r"age_p99_s: expected one of .*0\.3, .*got 0\.31"):
+            start(config, stack.folder, tmp_path / "reports", print)
     assert not (stack.folder / "state.json").exists()
 
 
