@@ -121,6 +121,11 @@ class Stack:
     relay: RelayThread
 
     @property
+    def security(self) -> Security:
+        """How cameras get in."""
+        return Security(ca=self.mesh.ca_file, token_of=self.mesh.issuer.token)
+
+    @property
     def http(self) -> str:
         return f"http://127.0.0.1:{self.relay.relay.http_port}"
 
@@ -131,14 +136,13 @@ class Stack:
         """Cameras that send frames through the gateway."""
         gateway = self.mesh.topology.gateway
         assert gateway is not None
-        security = Security(ca=self.mesh.ca_file, token_of=self.mesh.issuer.token)
         with ExitStack() as stack:
             yield [
                 stack.enter_context(
                     CountedCamera(
                         NumberSource(None, live=True, interval_s=1 / fps, camera_id=f"cam-{number}"),
                         str(gateway.listen[443]),
-                        security,
+                        self.security,
                         max_age_s,
                     )
                 )
@@ -155,10 +159,15 @@ class Stack:
 
 
 @contextmanager
-def running(tmp_path: Path, shadow_percent: float = 100.0, shadow_pairs: int = 0) -> Iterator[Stack]:
-    """The stack with istio/base; both versions answer the same scene."""
+def running(
+    tmp_path: Path,
+    shadow_percent: float = 100.0,
+    shadow_pairs: int = 0,
+    answers: tuple[Answer, Answer] = (Scene(1), Scene(2)),
+) -> Iterator[Stack]:
+    """The stack with istio/base; both versions answer the same scene, unless told otherwise."""
     with ExitStack() as stack:
-        models = [stack.enter_context(WrongModel(Scene(version), version)) for version in (1, 2)]
+        models = [stack.enter_context(WrongModel(answers[i], i + 1)) for i in (0, 1)]
         servers = {f"v{model.version}": [Address("127.0.0.1", model.port)] for model in models}
         listen, outbound = Address("127.0.0.1", free_port()), Address("127.0.0.1", free_port())
         folder = RolloutFolder(tmp_path / "rollout")

@@ -111,7 +111,7 @@ def test_the_interval_holds_as_often_as_it_says_where_frames_hang_together(share
     rng = np.random.default_rng(7)
     held = 0
     for _ in range(400):
-        hits = 20.0 * (rng.random(100) < share)
+        hits = np.where(rng.random(100) < share, 20.0, 0.0)
         value, low, high = share_interval(hits, np.full(100, 20.0), 0.95)
         assert low <= value <= high
         held += low <= share <= high

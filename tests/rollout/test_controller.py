@@ -126,7 +126,7 @@ def test_a_good_candidate_takes_every_step_and_each_for_its_hold() -> None:
 @pytest.mark.parametrize(
     ("change", "gate"), [({"ok_share": 0.9}, "success_ratio"), ({"in_time_share": 0.5}, "age_p99")]
 )
-def test_a_bad_candidate_loses_its_frames_at_once(change: dict[str, float], gate: str) -> None:
+def test_a_bad_candidate_loses_its_frames_at_once(change: dict[str, Any], gate: str) -> None:
     world = replace(World(), **change)
     state = world.run()
     assert state.phase is Phase.ROLLED_BACK
