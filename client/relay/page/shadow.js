@@ -32,7 +32,7 @@ function tell(report) {
         ["agreement", report.agreement.toFixed(3)],
         ["mean IoU", report.mean_iou?.toFixed(3) ?? "–"],
         ["score drift", signed(report.score_drift)],
-        ["of the time", report.latency_ratio.toFixed(2)],
+        ["times as long", report.latency_ratio.toFixed(2)],
       ]
     : [["no frame compared yet", report.problem]];
   $("shadow-numbers").replaceChildren(...numbers.map(([name, value]) => {
