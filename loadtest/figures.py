@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hdrh.histogram import HdrHistogram
 
+from loadtest.queueing import Model
 from loadtest.record import DELIVERED, Window, percentile_s
-from loadtest.results import Run
+from loadtest.results import Point, Run
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 
@@ -31,3 +34,14 @@ def milliseconds(values: HdrHistogram) -> dict[str, float]:
 def fates(window: Window) -> dict[str, int]:
     """How many frames were due, how many of them were delivered, and what became of the others."""
     return {"offered": window.offered, DELIVERED: window.count(DELIVERED), **window.others}
+
+
+def point_table(points: Sequence[Point], model: Model | None) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of a curve, by load; what the queueing model makes of it where there is one."""
+    header = ["users", "offered/s", "delivered/s", "delivered %", " mean ms", "  p50 ms", "  p99 ms"]
+    rows = []
+    for p in sorted(points, key=lambda p: p.offered_per_s):
+        values = (p.offered_per_s, p.delivered_per_s, p.delivered_percent, p.mean_ms, p.p50_ms, p.p99_ms)
+        row = [str(p.users), *(f"{value:.1f}" for value in values)]
+        rows.append([*row, f"{model.mean_ms(p.offered_per_s):.1f}"] if model else row)
+    return [*header, f"M/D/{model.servers} mean ms"] if model else header, rows

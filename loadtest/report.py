@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadtest import plots
-from loadtest.figures import PERCENTS, curves, fates, milliseconds
+from loadtest.figures import PERCENTS, curves, fates, milliseconds, point_table
 from loadtest.goals import Check, check
 from loadtest.knee import Knee, find_knee
 from loadtest.page import Verdict, render
 from loadtest.plan import REPORT, RESULT, TIMELINE
+from loadtest.queueing import fit
 from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST, percentile_s
 from loadtest.results import Run
 from loadtest.sections import sections
@@ -70,12 +71,10 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
         yield f"{name:<9} " + "  ".join(f"{key} {ms:.1f} ms" for key, ms in milliseconds(values).items())
     points = run.points()
     if len(points) > 1:
-        yield "users   offered/s  delivered/s  delivered %   mean ms    p50 ms    p99 ms"
-        for p in points:
-            yield (
-                f"{p.users:>5}{p.offered_per_s:>12.1f}{p.delivered_per_s:>13.1f}{p.delivered_percent:>13.1f}"
-                f"{p.mean_ms:>10.1f}{p.p50_ms:>10.1f}{p.p99_ms:>10.1f}"
-            )
+        header, rows = point_table(points, fit(points, knee))
+        yield "  ".join(header)
+        for row in rows:
+            yield "  ".join(f"{cell:>{len(name)}}" for name, cell in zip(header, row, strict=True))
     if knee is not None:
         yield f"knee      {knee.per_s:.0f} frames/s come out at most; {knee.users} users is the most tried that held"
     if run.found is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from loadtest import plots
-from loadtest.figures import curves, fates, milliseconds
+from loadtest.figures import curves, fates, milliseconds, point_table
 from loadtest.knee import Knee
 from loadtest.page import Section
+from loadtest.queueing import fit
 from loadtest.record import STAGE, split
 from loadtest.results import Point, Run
 
@@ -50,11 +51,13 @@ def load_section(run: Run, points: Sequence[Point], knee: Knee | None) -> Sectio
     note = "No more came out than was offered: the knee was not passed."
     if knee is not None:
         note = f"No more than {knee.per_s:.0f} frames/s come out; {knee.users} users is the most tried that held."
-    header = ("users", "offered/s", "delivered/s", "delivered %", "mean ms", "p50 ms", "p99 ms")
-    rows = []
-    for p in points:
-        values = (p.offered_per_s, p.delivered_per_s, p.delivered_percent, p.mean_ms, p.p50_ms, p.p99_ms)
-        rows.append((str(p.users), *(f"{value:.1f}" for value in values)))
+    model = fit(points, knee)
+    if model is not None:
+        note += (
+            f" Frames that need not wait take {model.base_ms:.0f} ms; M/D/{model.servers} with "
+            f"{1e3 * model.service_s:.1f} ms each says what they would wait if none were dropped."
+        )
+    header, rows = point_table(points, model)
     picture = plots.curve(points, knee, min(limits_ms, default=None))
     return Section("Load and knee", picture, note, header, rows)
 
