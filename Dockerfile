@@ -36,6 +36,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM packages AS relay-packages
 # The relay passes pictures on and never decodes one: OpenCV is 165 MB that only cameras need.
 RUN rm -r /app/cv2 /app/opencv_python_headless*
+# --build-arg RELAY_EXTRA=scipy for a relay that compares two versions (--shadow-percent); about 100 MB.
+ARG RELAY_EXTRA=
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -n "${RELAY_EXTRA}" ]; then \
+      pip install --no-compile --no-deps --target /app --constraint /wheels/constraints.txt "${RELAY_EXTRA}" \
+      && python -m compileall -q -j 0 --invalidation-mode unchecked-hash "/app/${RELAY_EXTRA}"; \
+    fi
 
 # Ends the build if the runtime's interpreter or libraries do not fit the packages.
 FROM ${PYTHON_RUNTIME} AS relay-checked
