@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from client.relay.shadow_gate import Check
+from client.relay.shadow_evidence import FAIL, PASS
+from client.relay.shadow_gate import Check, verdict_of
 from sightline.rollout.config import PATIENCE, RolloutConfig
-from sightline.rollout.judge import FAIL, PASS, Window, undecided, verdict_of
+from sightline.rollout.judge import Window, undecided
 from sightline.rollout.source import Reading, Source, SourceLost
 from sightline.rollout.state import Command, Phase, State, Store
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from client.relay.shadow_evidence import FAIL, PASS, WAIT
-from client.relay.shadow_gate import Check, judge, verdict_of
+from client.relay.shadow_evidence import WAIT
+from client.relay.shadow_gate import Check, judge
 from client.relay.shadow_statistics import share_interval
 from sightline.rollout.gates import Gates
 from sightline.rollout.source import Reading
@@ -81,6 +81,3 @@ def undecided(checks: list[Check]) -> bool:
     """Whether what waits has been seen, often enough, and is neither good nor bad."""
     waiting = [check for check in checks if check.verdict == WAIT]
     return bool(waiting) and all(check.value is not None for check in waiting)
-
-
-__all__ = ["FAIL", "PASS", "WAIT", "Window", "agreement_checks", "undecided", "verdict_of"]

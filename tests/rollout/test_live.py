@@ -24,7 +24,7 @@ from mesh.run.rollout import RolloutFolder, served_weight
 from sightline.rollout.command import start, status, tell
 from sightline.rollout.config import RolloutConfig
 from sightline.rollout.gates import gates_file, parse_gates, read_gates
-from sightline.rollout.state import Command, FileStore, Phase
+from sightline.rollout.state import Command, FileStore, State
 from tests.rollout.fakes import Stack, running
 
 GATES = parse_gates(
@@ -107,11 +107,11 @@ def test_a_good_candidate_is_promoted_and_no_camera_notices(stack: Stack) -> Non
 
 
 def test_the_share_follows_the_weight(stack: Stack) -> None:
-    for percent in (50, 100, 20):
+    for percent in (50, 20):
         RolloutFolder(stack.folder).set_weight(percent)
         wait_for(lambda wanted=percent: weight(stack) == wanted)  # type: ignore[misc]
         with stack.filming(CAMERAS) as cameras:
-            wait_for(lambda: sum(camera.versions.total() for camera in cameras) >= 200)
+            wait_for(lambda: sum(camera.versions.total() for camera in cameras) >= 120)
         served = sum((camera.versions for camera in cameras), cameras[0].versions.__class__())
         share = served[2] / served.total()
         assert abs(share - percent / 100) < 4 * (0.25 / served.total()) ** 0.5 + 1e-9
@@ -170,19 +170,6 @@ def test_a_failing_candidate_goes_back_by_success(stack: Stack) -> None:
     assert report_of(stack)["frames"]["errored"] <= errored  # type: ignore[index]
 
 
-def test_a_dead_candidate_goes_back_by_success(stack: Stack) -> None:
-    stack.candidate.kill()
-    try:
-        with stack.filming(CAMERAS) as cameras:
-            run = Run(stack, RolloutConfig(GATES, steps=(20, 100), hold_s=3))
-            assert run.end() == 1
-        assert "success_ratio" in "\n".join(run.lines)
-        assert all(camera.account.balanced and not camera.reconnects for camera in cameras)
-    finally:
-        stack.candidate.start()
-        time.sleep(6)  # the mesh has ejected it for 5 s
-
-
 def test_a_killed_controller_goes_on_where_it_was(stack: Stack) -> None:
     gates = stack.folder.parent / "gates.yaml"
     gates.write_text("data: " + json.dumps(dict(GATES.texts)))
@@ -238,14 +225,9 @@ def test_a_person_pauses_and_aborts_from_another_terminal(stack: Stack) -> None:
 
 
 def test_an_abort_needs_no_controller(stack: Stack) -> None:
-    store = FileStore(stack.folder)
-    with stack.filming(1):
-        run = Run(stack, RolloutConfig(GATES, steps=(20, 100), hold_s=1))
-        run.end()
-    state = store.load()
-    assert state is not None
-    state.phase = Phase.RUNNING  # as a killed controller leaves it
-    store.save(state)
+    # As a killed controller leaves it.
+    config = RolloutConfig(GATES, steps=(20, 100))
+    FileStore(stack.folder).save(State(config.as_json(), str(stack.folder.parent), 0.0))
     RolloutFolder(stack.folder).set_weight(20)
     wait_for(lambda: weight(stack) == 20)
     assert tell(Command.ABORT, stack.folder) == "aborted: the weight is 0"
@@ -284,3 +266,14 @@ def test_the_projects_files_are_not_touched(stack: Stack) -> None:
     done = subprocess.run(["git", "status", "--short", "istio"], capture_output=True, text=True, check=False)
     assert done.stdout == ""
     assert stack.folder not in (Path("istio").resolve(), *Path("istio").resolve().parents)
+
+
+def test_a_dead_candidate_goes_back_by_success(stack: Stack) -> None:
+    """The last one: the mesh ejects what is dead, and takes its time to take it back."""
+    stack.candidate.kill()
+    with stack.filming(CAMERAS) as cameras:
+        run = Run(stack, RolloutConfig(GATES, steps=(20, 100), hold_s=3))
+        assert run.end() == 1
+    assert "success_ratio" in "\n".join(run.lines)
+    assert all(camera.account.balanced and not camera.reconnects for camera in cameras)
+    stack.candidate.start()  # so that there is something to end
