@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from tensorflow_serving.apis import predict_pb2
 from tests.serving.conftest import Server
 from tests.serving.test_grpc import PREDICT
 
-CONNECTIONS = 1500
 BODY = json.dumps({"instances": [2.0]})
 
 
@@ -49,20 +47,6 @@ def answers(server: Server) -> None:
             PREDICT, type(request).SerializeToString, predict_pb2.PredictResponse.FromString
         )
         assert list(call(request, timeout=30).outputs["y"].float_val) == [2.0]
-
-
-def test_idle_and_half_sent_connections(server: Server, sockets: list[socket.socket]) -> None:
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 5 * CONNECTIONS:
-        pytest.skip("needs more open files: both ends are in this process")
-    for index in range(CONNECTIONS):
-        for port in (server.rest_port, server.port):
-            sockets.append(socket.create_connection(("127.0.0.1", port), timeout=30))
-        if index % 2:
-            sockets[-2].sendall(
-                b"POST /v1/models/affine:predict HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n{"
-            )
-            sockets[-1].sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    answers(server)
 
 
 def test_readers_that_do_not_read(server: Server, sockets: list[socket.socket]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,6 +19,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
@@ -120,6 +123,40 @@ def test_a_taken_port_is_one_line_that_names_it(spawn: Any, model_dir: Path) -> 
             f"Failed to start server. Error: UNAVAILABLE: port {port} on 127.0.0.1 is not free "
             f"(Address already in use); choose another with --{flag}\n"
         )
+
+
+def test_ten_thousand_connections(spawn: Any, model_dir: Path) -> None:
+    """Half of them REST, half gRPC, every second one in the middle of a request: others are answered."""
+    count = 10_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count + 1000:
+        pytest.skip(f"needs {count + 1000} open files in each process, {hard} are allowed")
+    port, rest_port = free_port(), free_port()
+    process = spawn(
+        f"--port={port}", f"--rest_api_port={rest_port}", f"--model_base_path={model_dir / 'affine'}"
+    )
+    channel = ready_channel(port, process)
+    message = request("default", x=np.array([2], np.float32))
+    predict(channel, message)
+    memory = psutil.Process(process.pid).memory_info
+    before = memory().rss
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for index in range(count):
+            one = socket.create_connection(("127.0.0.1", (port, rest_port)[index % 2]), timeout=60)
+            stack.enter_context(one)
+            if index % 4 == 0:
+                one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            elif index % 4 == 1:
+                one.sendall(b"POST /v1/models/default:predict HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n{")
+        assert list(predict(channel, message, timeout=60).outputs["y"].float_val) == [3.0]
+        with socket.create_connection(("127.0.0.1", rest_port), timeout=60) as rest:
+            rest.sendall(b"GET /v1/models/default HTTP/1.0\r\n\r\n")
+            assert rest.recv(64).startswith(b"HTTP/1.1 200 OK")
+        assert psutil.Process(process.pid).num_fds() > count
+        assert memory().rss - before < 400 << 20  # 40 kB each; measured: 11
+    channel.close()
 
 
 @pytest.mark.parametrize(
