@@ -106,7 +106,7 @@ def test_it_samples_a_relay_without_a_capability(tmp_path: Path) -> None:
         assert PY_SPY is not None
         environment = os.environ | {"PATH": f"{Path(PY_SPY).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
-            [*unprivileged, "sh", str(DEBUG / "sample.sh"), "relay", "1", str(relay.pid)],
+            [*unprivileged, "sh", str(DEBUG / "sample.sh"), "relay", "2", str(relay.pid)],
             capture_output=True, text=True, check=False, env=environment, cwd="/",
         )  # fmt: skip
     finally:
@@ -118,7 +118,8 @@ def test_it_samples_a_relay_without_a_capability(tmp_path: Path) -> None:
     stacks = done.stdout.splitlines()
     assert stacks
     assert all(line.rpartition(" ")[2].isdecimal() for line in stacks)
-    assert any("run_forever" in line and "main.py" in line for line in stacks)
+    # An idle relay wakes up now and then: in its event loop, or in gRPC's thread that waits for packets.
+    assert any("run_forever" in line or "poll" in line for line in stacks), stacks
 
 
 def _wait_for(port: int) -> None:

@@ -51,13 +51,15 @@ class Live:
             return json.load(answer)["data"]
 
     def wait_for_frames(self, count: int) -> None:
-        """Until so many have been counted in a scrape."""
+        """Until a scrape of the relay counts so many, and later ones of both servers their shares."""
+        served = 'count(count by (version) (:tensorflow:serving:request_latency_count{API="Predict"} > 0))'
+        for query, expected in (("sum(sightline_relay_frames_total)", count), (served, 2)):
+            wait_until(lambda query=query, expected=expected: self.value(query) == expected, 30)  # type: ignore[misc]
 
-        def counted() -> bool:
-            result = self.ask("query", query="sum(sightline_relay_frames_total)")["result"]
-            return bool(result) and int(result[0]["value"][1]) == count
-
-        wait_until(counted, 20)
+    def value(self, query: str) -> int | None:
+        """Of a query for one number; None while there is none."""
+        result = self.ask("query", query=query)["result"]
+        return int(result[0]["value"][1]) if result else None
 
     def series(self) -> list[Series]:
         """All that it has from its targets."""

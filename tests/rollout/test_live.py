@@ -131,7 +131,7 @@ def test_a_wrong_candidate_goes_back_before_a_camera_sees_it(stack: Stack, fault
     with stack.filming(CAMERAS) as cameras:
         run = Run(stack, RolloutConfig(GATES, steps=(0, 20, 100), hold_s=3))
         assert run.end() == 1
-    assert weight(stack) == 0
+    wait_for(lambda: weight(stack) == 0)
     assert re.search(words, "\n".join(run.lines)), run.lines
     assert [camera.versions[2] for camera in cameras] == [0] * CAMERAS
     assert sum(camera.account.errored for camera in cameras) == 0
@@ -151,7 +151,7 @@ def test_a_slow_candidate_goes_back_by_age(stack: Stack) -> None:
     with stack.filming(CAMERAS) as cameras:
         run = Run(stack, RolloutConfig(GATES, steps=(20, 100), hold_s=3))
         assert run.end() == 1
-    assert weight(stack) == 0
+    wait_for(lambda: weight(stack) == 0)
     assert "age_p99" in "\n".join(run.lines)
     for camera in cameras:
         assert camera.account.balanced
@@ -219,7 +219,7 @@ def test_a_person_pauses_and_aborts_from_another_terminal(stack: Stack) -> None:
         assert next(iter(status(stack.folder))).startswith("paused at 20 %")
         tell(Command.ABORT, stack.folder)
         assert run.end() == 1
-    assert weight(stack) == 0
+    wait_for(lambda: weight(stack) == 0)
     with pytest.raises(ValueError, match="no rollout runs here"):
         tell(Command.ABORT, stack.folder)
 
