@@ -46,7 +46,7 @@ def test_known_latencies_are_measured_within_two_percent(checked: Path) -> None:
 def test_percentiles_merged_over_processes_are_those_of_the_samples(checked: Path) -> None:
     run, files = read_run(checked), list(checked.glob("samples-*.csv"))
     assert len(files) == 2  # both processes worked
-    rows = [row for path in files for row in csv.DictReader(path.open())]
+    rows = [row for path in files for row in csv.DictReader(path.read_text().splitlines())]
     for user in ("camera", "predict"):
         ages = [float(row["age_ms"]) for row in rows if row["user"] == user]
         merged = run.store.window(0, float("inf"), user).ages
