@@ -1,9 +1,9 @@
 """A server whose latencies are known: what the load generator says of it can be checked.
 
-Predict takes a time from a list with a tail, as real services do; what each call really took by the server's own clock
-is written into a file when the server is told to stop. Detect answers after BASE_S, but for a stall of STALL_S every
-PERIOD_S in which nothing comes out: whoever waits for answers before he sends more meets few stalls, whoever sends all
-the time meets them all.
+Predict takes a time from a list with a tail, as real services do. Detect answers after BASE_S, but for a stall of
+STALL_S every PERIOD_S in which nothing comes out: whoever waits for answers before he sends more meets few stalls,
+whoever sends all the time meets them all. What each call and frame really took, by the server's own clock, is written
+into a file when the server is told to stop.
 """
 
 from __future__ import annotations
@@ -39,17 +39,14 @@ def delays_s() -> list[float]:
     return found
 
 
-def stalled_percentile_s(percent: float) -> float:
-    """What Detect's latencies must be: BASE_S, and evenly up to STALL_S more for what would come out in a stall."""
-    calm = 1 - STALL_S / PERIOD_S
-    return BASE_S + STALL_S * max(0.0, percent / 100 - calm) / (1 - calm)
+Took = list[tuple[float, float]]  # unix time of arrival, and seconds until the answer was given away
 
 
 class Known:
     """The two services."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[float, float]] = []  # unix time of arrival, and seconds
+        self.took: dict[str, Took] = {"predict": [], "camera": []}
         self._delays, self._number = delays_s(), 0
         self._answer = null_response()
 
@@ -58,36 +55,38 @@ class Known:
         arrived_s, began_s = time.time(), time.perf_counter()
         self._number += 1
         await asyncio.sleep(self._delays[self._number % KINDS])
-        self.calls.append((arrived_s, time.perf_counter() - began_s))
+        self.took["predict"].append((arrived_s, time.perf_counter() - began_s))
         return self._answer
 
     async def detect(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
         """One camera's stream; results in the order of frames."""
         await context.send_initial_metadata((HELLO,))
         taken: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        writer = asyncio.ensure_future(_write(taken, context))
+        writer = asyncio.ensure_future(self._write(taken, context))
         async for data in frames:
             taken.put_nowait((time.time(), data))
         taken.put_nowait(None)
         await writer
 
+    async def _write(
+        self, taken: asyncio.Queue[tuple[float, bytes] | None], context: grpc.aio.ServicerContext
+    ) -> None:
+        while (item := await taken.get()) is not None:
+            arrived_s, data = item
+            due_s = arrived_s + BASE_S
+            into_s = due_s % PERIOD_S
+            if into_s < STALL_S:
+                due_s += STALL_S - into_s
+            frame = pb.Frame.FromString(data)
+            result = pb.Result(camera_id=frame.camera_id, frame_id=frame.frame_id)
+            result.delivered.model_version = 1
+            await asyncio.sleep(max(0.0, due_s - time.time()))
+            self.took["camera"].append((arrived_s, time.time() - arrived_s))
+            await context.write(result.SerializeToString())
 
-async def _write(taken: asyncio.Queue[tuple[float, bytes] | None], context: grpc.aio.ServicerContext) -> None:
-    while (item := await taken.get()) is not None:
-        arrived_s, data = item
-        due_s = arrived_s + BASE_S
-        into_s = due_s % PERIOD_S
-        if into_s < STALL_S:
-            due_s += STALL_S - into_s
-        frame = pb.Frame.FromString(data)
-        result = pb.Result(camera_id=frame.camera_id, frame_id=frame.frame_id)
-        result.delivered.model_version = 1
-        await asyncio.sleep(max(0.0, due_s - time.time()))
-        await context.write(result.SerializeToString())
 
-
-async def serve(port: int) -> list[tuple[float, float]]:
-    """Serve on loopback until SIGTERM; prints the port. Returns Known.calls."""
+async def serve(port: int) -> dict[str, Took]:
+    """Serve on loopback until SIGTERM; prints the port. Returns Known.took."""
     known, stop = Known(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = grpc.aio.server()
@@ -103,7 +102,7 @@ async def serve(port: int) -> list[tuple[float, float]]:
     print(bound, flush=True)
     await stop.wait()
     await server.stop(0)
-    return known.calls
+    return known.took
 
 
 if __name__ == "__main__":

@@ -149,14 +149,20 @@ def point(store: Store, plateau: Plateau) -> Point | None:
     )
 
 
+def own_delay_s(run: Run, series: str) -> float:
+    """How late the generator itself was at p99 (LATENESS or LAG), in the measured time; NaN if that is not known."""
+    return percentile_s(
+        run.store.values(series, run.began_s + run.profile.warmup_s, run.load_end_s - TAIL_S), 99
+    )
+
+
 def own_limits(run: Run) -> list[str]:
     """Where the generator was slower than what it measures."""
     ages = run.window().ages
     allowed_s = max(OWN_SHARE * percentile_s(ages, 99), OWN_LEAST_S) if ages.total_count else OWN_LEAST_S
     found = []
     for series, what in ((LATENESS, "sent frames"), (LAG, "noticed results")):
-        values = run.store.values(series, run.began_s + run.profile.warmup_s, run.load_end_s - TAIL_S)
-        own_s = percentile_s(values, 99)
+        own_s = own_delay_s(run, series)
         if own_s > allowed_s:
             found.append(
                 f"the load generator {what} {own_s * 1e3:.1f} ms late at p99, more than {allowed_s * 1e3:.1f} ms: "

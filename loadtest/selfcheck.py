@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.known_server import PERIOD_S, stalled_percentile_s
+from loadtest.known_server import PERIOD_S
 from loadtest.launch import LaunchConfig, launch
 from loadtest.plan import Plan, Target
 from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
@@ -61,29 +61,26 @@ def selfcheck(folder: Path, config: LaunchConfig, *, samples: bool = False) -> t
         plan = Plan(profile, Target(relay=address, server=address), folder, samples)
         launch(plan, config)
     run = read_run(folder)
-    # As many whole periods as were measured: each has the same share of stall.
     begin_s = math.ceil(run.began_s + run.profile.warmup_s)
     span_s = (float(begin_s), begin_s + PERIOD_S * PERIODS)
-    return [*_calls(run, span_s, json.loads(took.read_text())), *_cameras(run, span_s)], run
+    found = json.loads(took.read_text())
+    names = {"predict": "predict, constant rate", "camera": "camera, stalls"}
+    return [
+        truth for user, name in names.items() for truth in _truths(name, run, user, span_s, found[user])
+    ], run
 
 
-def _calls(run: Run, span_s: tuple[float, float], calls: Sequence[tuple[float, float]]) -> Iterator[Truth]:
-    """The calls by the generator's clock, and by the server's."""
-    took_s = [seconds for arrived_s, seconds in calls if span_s[0] <= arrived_s < span_s[1]]
-    ages = run.store.window(*span_s, "predict").ages
+def _truths(
+    name: str, run: Run, user: str, span_s: tuple[float, float], took: Sequence[tuple[float, float]]
+) -> Iterator[Truth]:
+    """Percentiles by the server's clock, and by the generator's."""
+    took_s = [seconds for arrived_s, seconds in took if span_s[0] <= arrived_s < span_s[1]]
+    ages = run.store.window(*span_s, user).ages
     if not took_s:
         raise RuntimeError("the server was not asked: see what was printed above")
     for percent in PERCENTS:
         injected_s = float(np.percentile(took_s, percent))
-        yield Truth("predict, constant rate", percent, 1e3 * injected_s, 1e3 * percentile_s(ages, percent))
-
-
-def _cameras(run: Run, span_s: tuple[float, float]) -> Iterator[Truth]:
-    ages = run.store.window(*span_s, "camera").ages
-    for percent in PERCENTS:
-        yield Truth(
-            "camera, stalls", percent, 1e3 * stalled_percentile_s(percent), 1e3 * percentile_s(ages, percent)
-        )
+        yield Truth(name, percent, 1e3 * injected_s, 1e3 * percentile_s(ages, percent))
 
 
 @contextmanager

@@ -12,39 +12,47 @@ from pathlib import Path
 import pytest
 
 from loadtest.launch import LaunchConfig
-from loadtest.record import LATENESS, percentile_s
-from loadtest.results import read_run
-from loadtest.selfcheck import selfcheck
+from loadtest.record import LAG, LATENESS, percentile_s
+from loadtest.results import own_delay_s, read_run
+from loadtest.selfcheck import Truth, selfcheck
 from sightline.cli import app
 from tests.loadtest.runs import assert_percentile
 
-ATTEMPTS = 3  # a shared machine has bad moments; a generator that is wrong is wrong each time
+ATTEMPTS = 3
+BUSY_S = 0.008  # 2 % of the shortest latency: a generator that is late by more says so, and can't be right
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a self-check with two processes and samples; the first of some whose percentiles are right."""
-    wrong: list[str] = []
+def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Truth]]:
+    """A self-check with two processes and samples: its folder, and the truth; the first in which the generator was
+    not late itself. A machine that is always too busy for that can't judge: then the tests skip, saying so."""
+    late_s = []
     for _ in range(ATTEMPTS):
         folder = tmp_path_factory.mktemp("selfcheck")
         found, run = selfcheck(folder, LaunchConfig(processes=2), samples=True)
-        if all(truth.ok for truth in found):
-            assert run.unaccounted == 0
-            return folder
-        wrong += [
-            f"{truth.what} p{truth.percent:g} {100 * truth.off:+.1f} %" for truth in found if not truth.ok
-        ]
-        wrong.append(f"sent {1e3 * percentile_s(run.store.totals[LATENESS], 99):.1f} ms late at p99")
-    pytest.fail(f"percentiles that are off: {'; '.join(wrong)}")
+        assert run.unaccounted == 0
+        late_s.append(max(own_delay_s(run, series) for series in (LATENESS, LAG)))
+        if late_s[-1] < BUSY_S or all(truth.ok for truth in found):
+            return folder, found
+    pytest.skip(
+        f"the machine is too busy: the generator was {1e3 * min(late_s):.0f} ms late at p99, by its own word"
+    )
 
 
 @pytest.mark.timeout(240)
-def test_known_latencies_are_measured_within_two_percent(checked: Path) -> None:
-    assert (checked / "report.html").is_file()
+def test_known_latencies_are_measured_within_two_percent(checked: tuple[Path, list[Truth]]) -> None:
+    folder, found = checked
+    assert (folder / "report.html").is_file()
+    assert {(truth.what, truth.percent, truth.off) for truth in found if not truth.ok} == set()
+    injected = {(truth.what, truth.percent): truth.injected_ms for truth in found}
+    assert injected["camera, stalls", 99] > injected["camera, stalls", 50] + 50  # the stalls are in it
 
 
-def test_percentiles_merged_over_processes_are_those_of_the_samples(checked: Path) -> None:
-    run, files = read_run(checked), list(checked.glob("samples-*.csv"))
+def test_percentiles_merged_over_processes_are_those_of_the_samples(
+    checked: tuple[Path, list[Truth]],
+) -> None:
+    folder, _ = checked
+    run, files = read_run(folder), list(folder.glob("samples-*.csv"))
     assert len(files) == 2  # both processes worked
     rows = [row for path in files for row in csv.DictReader(path.read_text().splitlines())]
     for user in ("camera", "predict"):
