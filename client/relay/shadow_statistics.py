@@ -15,9 +15,10 @@ NOTHING = (math.nan, math.nan, math.nan)
 def share_interval(
     hits: Floats, of: Floats, confidence: float, least_effect: float = 1.0
 ) -> tuple[float, float, float]:
-    """A share Σhits / Σof over clusters (one value each): the estimate, and its Wilson interval.
+    """A share Σhits / Σof over clusters (one value each): the estimate, and its interval.
 
-    The interval is that of the effective sample size (Korn & Graubard, Survey Methodology 24, 1998): the sample
+    The interval is Clopper and Pearson's at the effective sample size (Korn & Graubard, Survey Methodology 24, 1998):
+    exact for rare failures, of which one in a few frames says little. The effective sample size is the sample
     divided by the design effect, the ratio of the clusters' variance to that of independent draws, at least
     `least_effect`. Where all clusters are alike that ratio is not known: then each counts as one draw. NaNs where there
     is nothing.
@@ -30,10 +31,11 @@ def share_interval(
     if independent > 0 and len(of) > 1:
         effect = _ratio_variance(hits, of, share) / independent
     effect = max(effect, least_effect)
-    size = max(1, round(total / effect))
-    test = stats.binomtest(min(size, round(share * size)), size)
-    interval = test.proportion_ci(confidence, method="wilson")
-    return share, min(share, float(interval.low)), max(share, float(interval.high))
+    size = total / effect
+    found, tail = share * size, (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, found, size - found + 1)) if share > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, found + 1, size - found)) if share < 1 else 1.0
+    return share, min(share, low), max(share, high)
 
 
 def mean_interval(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float, float]:

@@ -28,7 +28,13 @@ from sightline.rollout.state import Command, FileStore, State
 from tests.rollout.fakes import Stack, running
 
 GATES = parse_gates(
-    {**read_gates(gates_file()).texts, "min_requests": "20", "min_frames": "20", "latency_ratio": "3"}
+    {
+        **read_gates(gates_file()).texts,
+        "min_requests": "20",
+        "min_frames": "20",
+        "latency_ratio": "3",
+        "age_p99_s": "0.5",
+    }
 )
 CAMERAS = 3
 
@@ -147,7 +153,7 @@ def test_a_wrong_candidate_goes_back_at_the_first_step_with_frames_too(stack: St
 
 
 def test_a_slow_candidate_goes_back_by_age(stack: Stack) -> None:
-    stack.candidate.delay_s = 0.5
+    stack.candidate.delay_s = 0.9
     with stack.filming(CAMERAS) as cameras:
         run = Run(stack, RolloutConfig(GATES, steps=(20, 100), hold_s=3))
         assert run.end() == 1
