@@ -71,7 +71,7 @@ protos: $(VENV)/test.stamp ## Generate the messages from the .proto files.
 dashboards: $(VENV)/test.stamp ## Write Grafana's dashboards from their code.
 	$(BIN)/python -m sightline.monitoring.dashboards
 
-images: $(VENV)/test.stamp ## Build IMAGES into build/images, check them, write bills of materials (STAND_INS=1: without registries; 10 minutes).
+images: $(VENV)/test.stamp ## Build IMAGES into build/images, check them, write bills of materials (STAND_INS=1: without registries; 15 minutes).
 	[ -z "$(STAND_INS)" ] || images/stand-ins.sh
 	images/build.sh $(IMAGES)
 	$(BIN)/python -m images.report $(IMAGES:%=build/images/%)
