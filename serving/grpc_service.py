@@ -71,7 +71,8 @@ def _behaviour(method: Behaviour) -> Behaviour:
 
     def call(data: bytes, context: Any) -> bytes:
         try:
-            return method(data, context).SerializeToString()  # type: ignore[no-any-return]
+            answer = method(data, context)
+            return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except ServingError as error:
             failure = error
         except Exception:  # a bug or a limit (a response above 2 GiB): the client learns no internals

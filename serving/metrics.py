@@ -6,7 +6,9 @@ would rename them, so the page is written here. Our own additions are named `sig
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.samples import Sample
@@ -50,15 +52,15 @@ class Metrics:
 
     def count_request(self, model: str, status: str) -> None:
         """One request ended with the canonical code `status`, such as OK or NOT_FOUND."""
-        self._requests.labels(model, status).inc()
+        _child(self._requests, model, status).inc()
 
     def observe_request(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
         """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
-        self._request_us.labels(model, api, entrypoint).observe(seconds * 1e6)
+        _child(self._request_us, model, api, entrypoint).observe(seconds * 1e6)
 
     def observe_run(self, model: str, seconds: float, api: str = "Predict") -> None:
         """A session run succeeded."""
-        self._runtime_us.labels(model, api, "TF1").observe(seconds * 1e6)
+        _child(self._runtime_us, model, api, "TF1").observe(seconds * 1e6)
         self._graph_runs.inc()
         self._graph_us.inc(int(seconds * 1e6))
 
@@ -94,6 +96,12 @@ class BatchMetrics:
         self.padding_size = histogram("padding_size", SIZE_BUCKETS, "execution_batch_size")
         runs = ":tensorflow:serving:batching_session:wrapped_run_count"
         self.wrapped_run_count = Counter(runs, runs, registry=registry)
+
+
+@functools.lru_cache(maxsize=4096)
+def _child(metric: Counter | Histogram, *labels: str) -> Any:
+    """metric.labels(...), which takes longer than to count."""
+    return metric.labels(*labels)
 
 
 def _lines(family: str, samples: Iterable[Sample]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,9 @@ from serving.models import ModelManager
 from serving.request import DEFAULT_SIGNATURE, parse_predict
 from serving.servable import Runnable
 
+# PredictResponse.outputs, and key and value of its entries: field number << 3 | 2.
+_OUTPUTS_TAG, _KEY_TAG, _VALUE_TAG = b"\x0a", b"\x0a", b"\x12"
+
 
 class Predictor:
     """Runs Predict on a manager's models, and counts."""
@@ -29,18 +33,19 @@ class Predictor:
         self._as_content = as_content
         self._check_method = check_method
 
-    def predict(self, request: Any, timeout_s: float | None) -> Any:
-        """Answer a PredictRequest with a PredictResponse; `timeout_s` is the time left, None: no limit."""
+    def predict(self, request: Any, timeout_s: float | None) -> bytes:
+        """Answer a PredictRequest with a PredictResponse's bytes; `timeout_s` is the time left, None: no limit."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         version, model = self.manager.find(request.model_spec)
         signature, inputs, wanted = parse_predict(model, request, self._check_method)
         results = self.run(model, request.model_spec.name, signature, inputs, wanted, timeout_s)
-        response = predict_pb2.PredictResponse()
-        _fill_spec(response.model_spec, request.model_spec.name, signature, version)
+        answer = [_spec_bytes(request.model_spec.name, signature, version)]
         for alias, array in results.items():
-            tensors.encode(array, response.outputs[alias], as_content=self._as_content)
-        return response
+            tensor = tensors.encode(array, as_content=self._as_content)
+            entry = tensors.field(_KEY_TAG, alias.encode()) + tensors.field(_VALUE_TAG, tensor)
+            answer.append(tensors.field(_OUTPUTS_TAG, entry))
+        return b"".join(answer)
 
     def classify(self, request: Any, timeout_s: float | None) -> Any:
         """Answer a ClassificationRequest."""
@@ -103,6 +108,15 @@ class Predictor:
             raise invalid(str(error)) from None
         self._metrics.observe_run(name, time.perf_counter() - start, api)
         return results
+
+
+@functools.lru_cache(maxsize=1024)
+def _spec_bytes(name: str, signature: str, version: int) -> bytes:
+    """A PredictResponse without outputs, in wire form."""
+    response = predict_pb2.PredictResponse()
+    _fill_spec(response.model_spec, name, signature, version)
+    data: bytes = response.SerializeToString()
+    return data
 
 
 def _fill_spec(spec: Any, name: str, signature: str, version: int) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC methods: request bytes in, response messages (or ServingError) out."""
+"""The gRPC methods: request bytes in, response messages, or their bytes (or ServingError), out."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """TensorProto to numpy and back, as TensorFlow's own `Tensor::FromProto` and `AsProtoField` do it.
 
-Bytes are moved, never looped over: a typed field of fixed width is appended in protobuf's packed wire form
-(0.6 µs for 1,200 floats, where `float_val.extend(list)` takes 31 µs).
+Bytes are moved, never looped over: a typed field of fixed width is written in protobuf's packed wire form
+(1,200 floats in 0.6 µs, where `float_val.extend(list)` takes 31), and so are the messages around it.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 # dtype -> (numpy dtype, TensorProto's typed field, dtype of that field's values)
 _FIELDS: dict[int, tuple[Any, str, Any]] = {
@@ -37,6 +39,7 @@ _DTYPES: dict[Any, int] = {np.dtype(numpy): dtype for dtype, (numpy, _, _) in _F
 # Fields whose packed wire form is the array's own bytes (little endian): tag = field number << 3 | 2.
 _PACKED_TAGS = {"float_val": b"\x2a", "double_val": b"\x32", "scomplex_val": b"\x4a", "dcomplex_val": b"\x62",
                 "bool_val": b"\x5a"}  # fmt: skip
+_CONTENT_TAG = b"\x22"
 
 MAX_DIMS = 64  # numpy's limit; TensorFlow's is 254, but its ops stop at 8 or so
 MAX_FILLED_BYTES = 256 << 20
@@ -120,26 +123,38 @@ def dtype_of(array: NDArray[Any]) -> int:
     return _DTYPES[array.dtype]
 
 
-def encode(array: NDArray[Any], tensor: Any, *, as_content: bool = False) -> None:
-    """Write `array` (any rank; strings: dtype object, of bytes) into the empty TensorProto `tensor`.
+@functools.lru_cache(maxsize=1024)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """A TensorProto of a type and shape without values, in wire form."""
+    tensor = TensorProto(dtype=dtype)
+    tensor.tensor_shape.SetInParent()  # even for a scalar, as TensorFlow does
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    head: bytes = tensor.SerializeToString()
+    return head
+
+
+def encode(array: NDArray[Any], *, as_content: bool = False) -> bytes:
+    """`array` (any rank; strings: dtype object, of bytes) as a TensorProto in wire form.
 
     As typed fields, or with `as_content` as tensor_content (strings stay in string_val).
     """
     dtype = dtype_of(array)
-    tensor.dtype = dtype
-    shape = tensor.tensor_shape  # set even for a scalar, as TensorFlow does
-    shape.SetInParent()
-    for size in array.shape:
-        shape.dim.add(size=size)
+    head = _head(dtype, array.shape)
     name = _FIELDS[dtype][1]
     if array.dtype == object:
-        tensor.string_val.extend(array.ravel().tolist())
+        values = TensorProto(string_val=array.ravel().tolist())
     elif as_content:
-        tensor.tensor_content = array.tobytes()
+        return head + field(_CONTENT_TAG, array.tobytes())
     elif name in _PACKED_TAGS:
-        data = array.tobytes()
-        tensor.MergeFromString(_PACKED_TAGS[name] + _varint(len(data)) + data)
+        return head + field(_PACKED_TAGS[name], array.tobytes())
     elif name == "half_val":
-        tensor.half_val.extend(array.view(np.uint16).ravel().tolist())
+        values = TensorProto(half_val=array.view(np.uint16).ravel().tolist())
     else:
-        getattr(tensor, name).extend(array.ravel().tolist())
+        values = TensorProto(**{name: array.ravel().tolist()})
+    return head + values.SerializeToString()  # type: ignore[no-any-return]
+
+
+def field(tag: bytes, data: bytes) -> bytes:
+    """A field of bytes, of packed numbers or of a message, as protobuf writes it."""
+    return tag + _varint(len(data)) + data

@@ -129,7 +129,7 @@ def test_predict(parts: tuple[Servicer, RestApp]) -> None:
     @fuzzed(st.one_of(predicts().map(lambda request: request.SerializeToString()), corrupted(predicts())))
     def target(data: bytes) -> None:
         try:
-            parts[0].predict(data, Context()).SerializeToString()
+            predict_pb2.PredictResponse.FromString(parts[0].predict(data, Context()))
         except ServingError as error:
             allowed(error)
 
@@ -227,7 +227,7 @@ def test_the_strategies_reach_the_model(parts: tuple[Servicer, RestApp]) -> None
     request.inputs["x"].dtype = types_pb2.DT_FLOAT
     request.inputs["x"].tensor_shape.dim.add(size=1)
     request.inputs["x"].float_val.append(2)
-    answer = parts[0].predict(request.SerializeToString(), Context())
+    answer = predict_pb2.PredictResponse.FromString(parts[0].predict(request.SerializeToString(), Context()))
     assert list(answer.outputs["y"].float_val) == [3.0]
     with pytest.raises((ServingError, DecodeError)):
         classification_pb2.ClassificationRequest.FromString(b"\xff")

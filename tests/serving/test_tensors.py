@@ -32,8 +32,7 @@ def array_of(dtype: tf.DType) -> NDArray[Any]:
 @pytest.mark.parametrize("as_content", [False, True])
 def test_round_trip_in_every_dtype(dtype: tf.DType, as_content: bool) -> None:
     array = array_of(dtype)
-    message = TensorProto()
-    tensors.encode(array, message, as_content=as_content)
+    message = TensorProto.FromString(tensors.encode(array, as_content=as_content))
     assert bool(message.tensor_content) is as_content
     np.testing.assert_array_equal(tf.make_ndarray(message), array)  # TensorFlow reads what we write
     decoded = tensors.decode(message)
@@ -45,8 +44,7 @@ def test_round_trip_in_every_dtype(dtype: tf.DType, as_content: bool) -> None:
 @pytest.mark.parametrize("dtype", [tf.float32, tf.int8, tf.int64, tf.bool], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1, 1)])
 def test_scalars_and_empty_tensors(dtype: tf.DType, shape: tuple[int, ...]) -> None:
-    message = TensorProto()
-    tensors.encode(np.ones(shape, dtype.as_numpy_dtype), message)
+    message = TensorProto.FromString(tensors.encode(np.ones(shape, dtype.as_numpy_dtype)))
     assert message.HasField("tensor_shape")
     decoded = tensors.decode(message)
     assert decoded is not None
@@ -55,8 +53,7 @@ def test_scalars_and_empty_tensors(dtype: tf.DType, shape: tuple[int, ...]) -> N
 
 def test_strings_keep_their_bytes() -> None:
     array = np.array([[b"a\0", b""], [b"\xff\0\0", b"x" * 70000]], object)
-    message = TensorProto()
-    tensors.encode(array, message, as_content=True)
+    message = TensorProto.FromString(tensors.encode(array, as_content=True))
     decoded = tensors.decode(message)
     assert decoded is not None
     assert decoded.tolist() == array.tolist()
