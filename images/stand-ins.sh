@@ -32,8 +32,8 @@ bookworm=$base,$cc,libssl3
 # What distroless adds to the packages, less what only comes by their dependencies.
 runtime_files() {
   local root=$1
-  rm -rf "$root"/usr/bin/{debconf*,mawk} "$root"/usr/sbin/dpkg-* "$root"/usr/share/{debconf,doc,man,perl5}
-  rm -rf "$root"/var/lib/dpkg/{info,status,status.d/debconf,status.d/mawk}
+  rm -rf "$root"/usr/bin/{debconf*,dpkg*,mawk} "$root"/usr/sbin/dpkg-* "$root"/usr/share/{debconf,doc,man,perl5}
+  rm -rf "$root"/var/lib/dpkg/{info,status,status.d/debconf,status.d/dpkg,status.d/mawk}
   printf 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' \
     >"$root/etc/passwd"
   printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"
