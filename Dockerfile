@@ -61,10 +61,17 @@ LABEL org.opencontainers.image.title="sightline-relay" \
       org.opencontainers.image.description="Takes cameras' streams, asks the model server frame by frame" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
 
-# --- loadtest: everything that a camera box has ----------------------------------------------------------------------
+# --- loadtest: everything that a camera box has, Locust, and what signs cameras' tokens (no Envoy) -------------------
+FROM packages AS loadtest-packages
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-compile --upgrade --target /app --constraint /wheels/constraints.txt \
+        "$(echo /wheels/*.whl)[load]" cryptography pyjwt \
+    && rm -r /app/bin \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app
+
 FROM ${PYTHON_RUNTIME} AS loadtest-checked
-COPY --from=packages /app /app
-RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import sightline.cli, client.detect"]
+COPY --from=loadtest-packages /app /app
+RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import sightline.cli, client.detect, sightline.load"]
 
 FROM ${PYTHON_RUNTIME} AS loadtest
 COPY --from=loadtest-checked /app /app
@@ -73,7 +80,7 @@ USER 65532:65532
 ENTRYPOINT ["/usr/bin/python3", "-m", "sightline"]
 CMD ["--help"]
 LABEL org.opencontainers.image.title="sightline-loadtest" \
-      org.opencontainers.image.description="Cameras: streams frames to the relay and reports ages and fates" \
+      org.opencontainers.image.description="Cameras and load: streams frames to the relay, reports ages and fates" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
 
 # --- export: weights to a SavedModel, as a job or for the stages below -------------------------------------------

@@ -10,6 +10,7 @@ SOURCE ?= synthetic
 ARGS ?=
 SERVER ?=
 FUZZ_SECONDS ?= 600
+PROFILE ?= chaos
 SOAK_SECONDS ?= 1800
 IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest
 REGISTRY ?=
@@ -57,6 +58,9 @@ soak: $(VENV)/run.stamp ## The stack at full load for SOAK_SECONDS (1800): memor
 
 chaos: $(VENV)/test.stamp ## Faults under cameras: ages, recovery, and whether the frames add up (2.5 minutes).
 	@$(BIN)/python -m loadtest.chaos
+
+load: $(VENV)/load.stamp ## Run the load profile PROFILE (chaos); docs/load.md says what there is.
+	@exec $(BIN)/sightline load $(PROFILE) $(ARGS)
 
 conformance: $(VENV)/test.stamp ## Our checks of TF Serving's protocol, against SERVER (a command; ours if none).
 	SIGHTLINE_CONFORMANCE_SERVER='$(SERVER)' $(BIN)/pytest -q tests/conformance $(ARGS)
@@ -117,6 +121,7 @@ clean: ## Remove what was built; not .venv.
 # One environment; a stamp for each set of extras that is installed in it.
 $(VENV)/run.stamp: EXTRAS = export,serving,mesh,rollout
 $(VENV)/test.stamp: EXTRAS = export,serving,mesh,rollout,load,mqtt,track,otel,dev
+$(VENV)/load.stamp: EXTRAS = export,serving,mesh,load
 $(VENV)/bench.stamp: EXTRAS = export,serving,bench
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sightline[$(EXTRAS)] into $(VENV) (first time: some minutes) ..."

@@ -23,14 +23,17 @@ class Knee:
 
 
 def find_knee(points: Sequence[Point]) -> Knee | None:
-    """The knee of a ramp: delivered = min(offered, C) fitted by least squares; None if the ramp did not pass it."""
+    """The knee of a ramp: the C whose min(offered, C) is nearest to what was delivered; None if it was not passed.
+
+    Nearest by absolute differences, not squares: far past its knee a deployment may deliver much less than it could.
+    """
     if len(points) < 3:
         return None
     offered = np.array([point.offered_per_s for point in points])
     delivered = np.array([point.delivered_per_s for point in points])
 
     def error(most: float) -> float:
-        return float(np.sum((np.minimum(offered, most) - delivered) ** 2))
+        return float(np.sum(np.abs(np.minimum(offered, most) - delivered)))
 
     most = float(
         minimize_scalar(error, bounds=(float(delivered.min()), float(offered.max())), method="bounded").x

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import gevent
@@ -73,6 +74,7 @@ def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
         environment.events.report_to_master.add_listener(
             lambda client_id, data: data.update(sightline=recorder.flush(_nap))
         )
+        gevent.signal_handler(signal.SIGINT, runner.quit)
     else:
         runner.greenlet.spawn(_flush_here)
     if not isinstance(runner, WorkerRunner):

@@ -56,13 +56,15 @@ class Model:
 
 
 def fit(points: Sequence[Point], knee: Knee | None) -> Model | None:
-    """The model of a curve that passed its knee: its base is the least load's mean age, its capacity the knee's rate.
+    """The model of a curve that passed its knee: its base is the least mean age up to half of the knee's rate.
 
     There are as many places as frames are in the deployment at its capacity if none waits (Little's law).
     """
-    held = [p for p in points if p.delivered_per_s > 0 and not math.isnan(p.mean_ms)]
-    if knee is None or not held:
+    calm = [
+        p.mean_ms for p in points if knee and p.offered_per_s <= knee.per_s / 2 and not math.isnan(p.mean_ms)
+    ]
+    if knee is None or not calm:
         return None
-    base_ms = min(held, key=lambda p: p.offered_per_s).mean_ms
+    base_ms = min(calm)
     servers = max(1, round(knee.per_s * base_ms / 1e3))
     return Model(servers, servers / knee.per_s, base_ms)

@@ -39,6 +39,9 @@ def test_the_knee_is_where_throughput_stays_behind() -> None:
     assert knee.per_s == pytest.approx(57, abs=1)
     assert knee.users == 5
     assert find_knee(points[:5]) is None  # it never got there
+    collapsed = find_knee([*points, point(16, 20)])
+    assert collapsed is not None
+    assert collapsed.per_s == pytest.approx(57, abs=1.5)
     assert find_knee([]) is None
 
 
