@@ -5,7 +5,7 @@ GET  /v1/shadow/gate        the same, and its status: 200 pass, 425 wait, 409 fa
 POST /v1/shadow/gate        the same from Flagger, whose webhooks send the limits as `metadata`; with
                             "expect": "fail" there, 200 means fail, which is what a rollback webhook asks
 GET  /v1/shadow/pairs       the worst disagreements (no pictures, where the page is not offered)
-GET  /v1/shadow/pairs/N     one of their pictures
+GET  /v1/shadow/pairs/N     one of their pictures; 204 where it is not kept any more
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class ShadowHttp:
     async def _picture(self, request: web.Request) -> web.Response:
         pair = self._shadow.pairs.get(int(request.match_info["number"])) if self._shadow is not None else None
         if pair is None:
-            raise web.HTTPNotFound(text="this picture is not kept any more")
+            # A worse one has taken its place since the page was told. No error: a browser would report it as one.
+            return web.Response(status=204)
         kind = "image/png" if pair.image.startswith(b"\x89PNG") else "image/jpeg"
         return web.Response(body=pair.image, content_type=kind)
 

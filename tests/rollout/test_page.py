@@ -50,4 +50,5 @@ def test_the_worst_disagreements_stand_side_by_side(tmp_path: Path, shadow_perce
         page.wait_for_function(DRAWN)
         stable, candidate = page.evaluate(DATA)[:2]
         assert stable != candidate  # what one has and the other misses
+        page.evaluate("fetch('v1/shadow/pairs/99999')")  # kept no more: no error in the page
         page.screenshot(path=tmp_path / "page.png", full_page=True)

@@ -60,7 +60,7 @@ async function show({ palette, pairs }) {
   for (const pair of pairs) {
     if (shown.has(pair.number)) continue;
     const answer = await fetch(`v1/shadow/pairs/${pair.number}`);
-    if (!answer.ok) continue; // a worse one has taken its place meanwhile
+    if (answer.status !== 200) continue; // a worse one has taken its place meanwhile
     const bitmap = await createImageBitmap(await answer.blob());
     shown.set(pair.number, { element: made(pair), bitmap, pair });
   }
