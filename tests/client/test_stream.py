@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ class MemoryConnection:
     def wait_sent(self, count: int) -> list[Outgoing]:
         """The next `count` frames that are sent."""
         for _ in range(count):
-            assert self.arrived.acquire(timeout=5)
+            assert self.arrived.acquire(timeout=30)
         return self.sent[-count:]
 
 
@@ -69,11 +69,15 @@ def done(*_: object) -> Answer:
 
 
 def wait_for_connection(transport: MemoryTransport, number: int = 1) -> MemoryConnection:
-    until = time.monotonic() + 5
-    while len(transport.connections) < number:
-        assert time.monotonic() < until
-        time.sleep(0.002)
+    wait_until(lambda: len(transport.connections) >= number)
     return transport.connections[number - 1]
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until_s
+        time.sleep(0.002)
 
 
 def test_answers_out_of_order_come_out_in_order_and_only_once() -> None:
@@ -108,12 +112,19 @@ def test_never_more_frames_out_than_the_window(window: int) -> None:
 
 
 def test_no_window_no_queue_newest_frame_wins() -> None:
-    transport = MemoryTransport()
-    source = NumberSource(50, live=True, interval_s=0.002)
-    stream = DetectionStream(source, transport, StreamConfig(max_age_s=0, window=1))
+    transport, first_is_out = MemoryTransport(), threading.Event()
+
+    class Source(NumberSource):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield frame
+                assert first_is_out.wait(30)
+
+    stream = DetectionStream(Source(50, live=True), transport, StreamConfig(max_age_s=0, window=1))
     connection = wait_for_connection(transport)
     connection.wait_sent(1)
-    time.sleep(0.3)  # the source has ended by now
+    first_is_out.set()
+    wait_until(lambda: stream.account.captured == 50)
     connection.listener.answered(0, done())
     assert next(stream).frame.frame_id == 0
     assert connection.wait_sent(1)[0].frame_id == 49
@@ -144,15 +155,13 @@ def test_connects_again_and_ignores_what_an_old_connection_says() -> None:
 def test_a_frame_that_is_too_old_is_neither_encoded_nor_sent() -> None:
     class Old(NumberSource):
         def frames(self) -> Iterator[Frame]:
-            yield Frame(
-                "camera", 0, time.monotonic() - 1, time.time_ns(), image_bgr=np.zeros((8, 8, 3), np.uint8)
-            )
+            picture = np.zeros((0, 0, 3), np.uint8)  # would be an error if it were encoded
+            yield Frame("camera", 0, time.monotonic() - 1, time.time_ns(), image_bgr=picture)
 
     transport = MemoryTransport()
     (result,) = DetectionStream(Old(None), transport, StreamConfig(max_age_s=0.5))
     assert result.reason == "expired"
     assert transport.connections[0].sent == []
-    assert result.stages_ms["encode"] < 5
 
 
 @pytest.mark.parametrize(
@@ -185,12 +194,9 @@ def test_a_source_without_frames_ends_the_stream() -> None:
 def test_a_caller_who_never_reads_holds_the_source() -> None:
     config = StreamConfig(max_age_s=0, drain_s=0.1)
     stream = DetectionStream(NumberSource(None, live=True), MemoryTransport(), config)
-    captured, until = -1, time.monotonic() + 20
-    while stream.account.captured != captured:  # until it stands still
-        assert time.monotonic() < until
-        captured = stream.account.captured
-        time.sleep(0.3)
-    assert 1000 < captured <= 1100
+    wait_until(lambda: stream.account.captured > 1000)
+    time.sleep(0.3)
+    assert stream.account.captured <= 1100
     stream.close()
     assert stream.account.balanced
 
