@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from loadtest.launch import LaunchConfig
+from loadtest.ports import free_address
 from loadtest.record import LAG, LATENESS, percentile_s
+from loadtest.report import DOUBTFUL, MISSED
 from loadtest.results import own_delay_s, read_run
 from loadtest.selfcheck import Truth, selfcheck
 from sightline.cli import app
@@ -63,25 +67,43 @@ def test_percentiles_merged_over_processes_are_those_of_the_samples(
             assert_percentile(percentile_s(merged, percent) * 1e3, ages, percent)
 
 
-def test_ctrl_c_ends_a_run_with_a_report(tmp_path: Path) -> None:
+def series_on_the_page(port: int) -> dict[str, int]:
+    """Frames by series, as Locust's page has them; nothing while it is not there yet."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests", timeout=5) as answer:
+            tables = json.load(answer)["extended_stats"]
+    except OSError:
+        return {}
+    return {row["series"]: int(row["count"]) for table in tables for row in table["data"]}
+
+
+@pytest.mark.timeout(240)
+def test_a_run_shows_its_series_and_ends_with_a_report_and_its_goals_status(tmp_path: Path) -> None:
+    """Locust's page while it lasts; Ctrl-C ends it in good order, with the exit status of a goal that was missed."""
     profile = tmp_path / "long.yaml"
     profile.write_text(
         "description: Long.\nusers: {camera: {fps: 5}}\nimages: synthetic:fps=1,size=320x240\n"
         "stages: [{users: 2, for_s: 600}]\nstack: {mesh: false, server_ms: 20}\n"
+        "slo: [{metric: age_ms, at: 50, max: 10}]\n"
     )
-    out = tmp_path / "out"
+    out, port = tmp_path / "out", free_address().port
     command = [sys.executable, "-m", "sightline", "load", str(profile), "--out", str(out)]
+    command += ["--web", "--web-port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        end_s = time.monotonic() + 60
-        while not (out / "began").exists() and time.monotonic() < end_s:
-            time.sleep(0.2)
+        end_s, shown = time.monotonic() + 120, dict[str, int]()
+        while not shown.get("camera/delivered v1") and time.monotonic() < end_s and process.poll() is None:
+            time.sleep(0.5)
+            shown = series_on_the_page(port)
         time.sleep(4)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=40)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode in (0, 3), output
+    assert shown.get("camera/delivered v1"), output
+    assert {"generator/lateness", "generator/lag", "stage/predict"} <= shown.keys()
+    assert process.returncode == (DOUBTFUL if "WARNING" in output else MISSED), output
+    assert "MISSED    age_ms p50 <= 10" in output
     assert "0 lost" in output
     assert (out / "report.html").is_file()
     assert "Traceback" not in output
