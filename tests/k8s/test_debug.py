@@ -127,7 +127,7 @@ def test_it_samples_a_relay_without_a_capability(tmp_path: Path) -> None:
     assert any("run_forever" in line for line in stacks), stacks
 
 
-def _keep_busy(port: int, sampling: subprocess.Popen[str]) -> None:
+def _keep_busy(port: int, sampling: subprocess.Popen[bytes]) -> None:
     """Ask for the relay's health until the sampling ends: of an idle relay there are no stacks."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
