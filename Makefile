@@ -92,7 +92,7 @@ pins: ## Write the digests that the base images' tags have now into the Dockerfi
 publish: ## Push the built IMAGES to REGISTRY as TAG, sign them, attest their contents (needs skopeo and cosign).
 	images/publish.sh '$(REGISTRY)' '$(TAG)' $(IMAGES)
 
-terraform: $(VENV)/test.stamp ## Check terraform/ with a mocked provider (needs terraform; 1 minute).
+terraform: $(VENV)/test.stamp .venv-checkov/stamp ## Check terraform/ with a mocked provider (needs terraform; 1 minute).
 	SIGHTLINE_TERRAFORM_ONLINE=1 $(BIN)/pytest -q tests/terraform $(ARGS)
 
 workflows: $(VENV)/test.stamp ## Check .github/workflows.

@@ -76,6 +76,46 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[each.key].id
 }
 
+# Who talked to whom, and who was refused, for who has to find out afterwards.
+resource "aws_flow_log" "this" {
+  vpc_id                   = aws_vpc.this.id
+  traffic_type             = "ALL"
+  max_aggregation_interval = 600 # seconds, the coarsest: a stream of hours is one line each ten minutes
+  log_destination          = aws_cloudwatch_log_group.flows.arn
+  iam_role_arn             = aws_iam_role.flows.arn
+}
+
+resource "aws_cloudwatch_log_group" "flows" {
+  name              = "/aws/eks/${var.name}/flows" # below what the key lets logs use
+  retention_in_days = 365                          # as the audit log
+  kms_key_id        = aws_kms_key.cluster.arn
+}
+
+resource "aws_iam_role" "flows" {
+  name = "${var.name}-flows"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "vpc-flow-logs.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "flows" {
+  role = aws_iam_role.flows.name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      Resource = [aws_cloudwatch_log_group.flows.arn, "${aws_cloudwatch_log_group.flows.arn}:*"]
+    }]
+  })
+}
+
 # Models and image layers (ECR keeps them in S3) take this way, not the NAT gateway's, which bills by the byte.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id

@@ -1,4 +1,9 @@
-# Who publishes: the release workflow of one repository, for a version's tag, without a stored key.
+# Who publishes: the release workflow of one repository, in its environment `release`, at a version's tag, without a stored
+# key. A job with an environment has that in its subject in place of the ref, so the ref is asked for by the workflow's.
+locals {
+  repository = replace(var.repository, "/@[0-9]+/", "") # without the ids that a subject may have
+}
+
 resource "aws_iam_openid_connect_provider" "github" {
   count          = var.repository == "" ? 0 : 1
   url            = "https://token.actions.githubusercontent.com"
@@ -15,8 +20,13 @@ resource "aws_iam_role" "release" {
       Principal = { Federated = aws_iam_openid_connect_provider.github[0].arn }
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = {
-        StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com" }
-        StringLike   = { "token.actions.githubusercontent.com:sub" = "repo:${var.repository}:ref:refs/tags/v*" }
+        StringEquals = {
+          "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+          "token.actions.githubusercontent.com:sub" = "repo:${var.repository}:environment:release"
+        }
+        StringLike = {
+          "token.actions.githubusercontent.com:job_workflow_ref" = "${local.repository}/.github/workflows/release.yml@refs/tags/v*"
+        }
       }
     }]
   })

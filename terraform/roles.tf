@@ -34,7 +34,12 @@ resource "aws_iam_role_policy" "model_reader" {
     Statement = [
       { Effect = "Allow", Action = ["s3:ListBucket"], Resource = [aws_s3_bucket.models.arn] },
       { Effect = "Allow", Action = ["s3:GetObject"], Resource = ["${aws_s3_bucket.models.arn}/*"] },
-      { Effect = "Allow", Action = ["kms:Decrypt"], Resource = [aws_kms_key.store.arn] },
+      {
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt"]
+        Resource  = [aws_kms_key.store.arn]
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } } # models, not images
+      },
     ]
   })
 }

@@ -107,11 +107,11 @@ variable "model_bucket" {
 }
 
 variable "repository" {
-  description = "GitHub repository whose release workflow may push images and models, OWNER/NAME; empty: none."
+  description = "GitHub repository whose release workflow may push images, as its OIDC settings name it in subjects: OWNER@ID/NAME@ID, or OWNER/NAME if it is older than July 2026; empty: none."
   type        = string
   default     = ""
   validation {
-    condition     = var.repository == "" || can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.repository))
-    error_message = "repository: expected OWNER/NAME, without wildcards."
+    condition     = var.repository == "" || can(regex("^[A-Za-z0-9-]+(@[0-9]+)?/[A-Za-z0-9._-]+(@[0-9]+)?$", var.repository))
+    error_message = "repository: expected OWNER@ID/NAME@ID or OWNER/NAME, without wildcards."
   }
 }

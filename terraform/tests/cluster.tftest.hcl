@@ -7,6 +7,9 @@ mock_provider "aws" {
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-central-1:123456789012:log-group:mocked" }
+  }
   mock_resource "aws_kms_key" {
     defaults = { arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
   }
@@ -48,8 +51,16 @@ run "api_server_is_private" {
     error_message = "access is by entries, and nobody has it for having created the cluster"
   }
   assert {
-    condition     = contains(aws_eks_cluster.this.enabled_cluster_log_types, "audit") && aws_cloudwatch_log_group.cluster.retention_in_days >= 30
-    error_message = "the audit log must be kept"
+    condition     = contains(aws_eks_cluster.this.enabled_cluster_log_types, "audit")
+    error_message = "who asked the API server for what must be logged"
+  }
+}
+
+run "what_happened_is_kept" {
+  command = plan
+  assert {
+    condition     = aws_flow_log.this.traffic_type == "ALL" && alltrue([for group in [aws_cloudwatch_log_group.cluster, aws_cloudwatch_log_group.flows] : group.retention_in_days >= 365 && group.kms_key_id == aws_kms_key.cluster.arn])
+    error_message = "the audit log and the network's flows must be kept for a year, encrypted"
   }
 }
 
@@ -119,11 +130,11 @@ run "models_are_nobody_elses" {
 run "roles_can_no_more_than_they_must" {
   command = plan
   variables {
-    repository = "example/sightline"
+    repository = "example@12/sightline@34"
   }
   assert {
     condition = alltrue(flatten([
-      for policy in [aws_iam_role_policy.model_reader.policy, aws_iam_role_policy.release[0].policy] : [
+      for policy in [aws_iam_role_policy.model_reader.policy, aws_iam_role_policy.release[0].policy, aws_iam_role_policy.flows.policy] : [
         for statement in jsondecode(policy).Statement : [
           for action in statement.Action : !strcontains(action, "*") && (!contains(statement.Resource, "*") || action == "ecr:GetAuthorizationToken")
         ]
@@ -140,8 +151,12 @@ run "roles_can_no_more_than_they_must" {
     error_message = "only the model servers' account may take the reader's role"
   }
   assert {
-    condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition.StringLike["token.actions.githubusercontent.com:sub"] == "repo:example/sightline:ref:refs/tags/v*"
-    error_message = "only that repository's version tags may take the release's role"
+    condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == "repo:example@12/sightline@34:environment:release"
+    error_message = "only that repository's environment `release` may take the release's role"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition.StringLike["token.actions.githubusercontent.com:job_workflow_ref"] == "example/sightline/.github/workflows/release.yml@refs/tags/v*"
+    error_message = "only the release workflow at a version's tag may take the release's role"
   }
   assert {
     condition     = toset(local.node_policies) == toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"])

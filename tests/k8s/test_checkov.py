@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,18 +29,24 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 
-def failed(objects: Objects, folder: Path) -> set[str]:
-    """The ids of the checks that fail. Never asks the network (`--skip-download`)."""
-    file = folder / "rendered.yaml"
-    file.write_text("\n---\n".join(json.dumps(r.body, indent=1) for r in objects))  # JSON is YAML
+def run_checkov(*what: str) -> dict[str, Any]:
+    """Its report. It never asks the network (`--skip-download`), and must have understood what it read."""
     assert CHECKOV is not None
     done = subprocess.run(
-        [CHECKOV, "--file", str(file), "--framework", "kubernetes", "--output", "json", "--skip-download", "--quiet"],
+        [CHECKOV, *what, "--output", "json", "--skip-download", "--quiet"],
         capture_output=True, text=True, check=False, env=os.environ | {"BC_SKIP_MAPPING": "TRUE"},
     )  # fmt: skip
-    report = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout)
     assert report["summary"]["parsing_errors"] == 0
     assert report["summary"]["passed"] > 100
+    return report
+
+
+def failed(objects: Objects, folder: Path) -> set[str]:
+    """The ids of the checks that fail."""
+    file = folder / "rendered.yaml"
+    file.write_text("\n---\n".join(json.dumps(r.body, indent=1) for r in objects))  # JSON is YAML
+    report = run_checkov("--file", str(file), "--framework", "kubernetes")
     return {check["check_id"] for check in report["results"]["failed_checks"]}
 
 

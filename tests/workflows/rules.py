@@ -10,13 +10,15 @@ import yaml
 
 # A commit, and the version that a person reads; Dependabot writes both.
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+# Targets that install no packages and build nothing.
+WITH_IDENTITY = {"login", "publish", "release"}
 MAKE = re.compile(r"make ([a-z0-9-]+)((?: [A-Z_]+=\S+)*)")
 
 
 def problems(text: str, targets: set[str]) -> list[str]:
     """What is wrong with a workflow's text; `targets` are those of the Makefile."""
     workflow = yaml.safe_load(text)
-    return [*_pins(text), *_permissions(workflow), *_steps(workflow, targets)]
+    return [*_pins(text), *_permissions(workflow), *_steps(workflow, targets), *_identity(workflow)]
 
 
 def _pins(text: str) -> Iterator[str]:
@@ -44,6 +46,15 @@ def _steps(workflow: dict[str, Any], targets: set[str]) -> Iterator[str]:
                 step.get("with", {}).get("persist-credentials") is not False
             ):
                 yield f"job {name}: checkout leaves the token in the work tree"
+
+
+def _identity(workflow: dict[str, Any]) -> Iterator[str]:
+    """Who may sign and push runs no program of others: each step of a job sees the job's identity."""
+    for name, job in workflow["jobs"].items():
+        if "id-token" in (job.get("permissions") or ()):
+            for target in (found[1] for step in job["steps"] if (found := MAKE.match(step.get("run", "")))):
+                if target not in WITH_IDENTITY:
+                    yield f"job {name}: make {target} runs packages of others beside the job's identity"
 
 
 def _run(command: str, targets: set[str]) -> Iterator[str]:

