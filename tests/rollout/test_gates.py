@@ -112,7 +112,7 @@ def test_flagger_judges_by_the_same_limits() -> None:
 
 @needs_kubectl
 def test_argo_steers_routes_and_subsets_that_are_there() -> None:
-    routing = one("rollouts-argo", "Rollout", "tf-serving")["strategy"]["canary"]["trafficRouting"]["istio"]
+    routing = one("rollouts-argo", "Rollout", "tf-serving-rollout")["strategy"]["canary"]["trafficRouting"]["istio"]
     rules = one("rollouts-argo", "VirtualService", routing["virtualService"]["name"])["http"]
     subsets = {
         s["name"]
@@ -125,7 +125,7 @@ def test_argo_steers_routes_and_subsets_that_are_there() -> None:
     )
     assert [route["weight"] for route in weighted["route"]] == [100, 0]
     templates = {r.name for r in rendered("rollouts-argo") if r.kind == "AnalysisTemplate"}
-    steps = one("rollouts-argo", "Rollout", "tf-serving")["strategy"]["canary"]["steps"]
+    steps = one("rollouts-argo", "Rollout", "tf-serving-rollout")["strategy"]["canary"]["steps"]
     used = {t["templateName"] for step in steps if "analysis" in step for t in step["analysis"]["templates"]}
     assert used == templates
 
