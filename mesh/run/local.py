@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import shutil
@@ -24,7 +25,7 @@ from mesh.run.bootstrap import ADMIN_SOCKET
 from mesh.run.envoy import Envoy, wait_until
 from mesh.run.files import ConfigFolder, secrets_for
 from mesh.run.folders import own_folder, sweep
-from mesh.run.ports import assign, check_free
+from mesh.run.ports import assign, check_free, release
 from mesh.run.stats import MeshStats, read_stats
 from mesh.run.update import apply, refused
 from mesh.run.watched import Times, changed, times_of
@@ -38,7 +39,8 @@ class MeshConfig:
     """What to run.
 
     `paths` are YAML files and folders with Istio's resources, `components` kustomize components on top of them,
-    `mesh_config` istiod's Helm values or MeshConfig. A port 0 in the topology's proxies becomes a free one.
+    `mesh_config` istiod's Helm values or MeshConfig. A port 0 in the topology's proxies becomes a free one, which is
+    the mesh's until it stops.
     `stats` is where Prometheus may ask Envoy for its counters. `state` keeps the token key and the gateway's
     authority between runs. `log` gets a line for each event.
     """
@@ -63,7 +65,8 @@ class Mesh:
         self.config = config
         self.issuer = TokenIssuer(config.state)
         jwks = {ISSUER: self.issuer.jwks, **config.topology.jwks}
-        self.topology = dataclasses.replace(assign(config.topology), jwks=jwks)
+        self._ports = contextlib.ExitStack()
+        self.topology = dataclasses.replace(assign(config.topology, self._ports), jwks=jwks)
         self.authority = config.authority or Authority.create("sightline mesh")
         self.gateway_authority = Authority.stored("sightline gateway", config.state)
         self._stop = threading.Event()
@@ -100,7 +103,7 @@ class Mesh:
         """Render, start Envoy and wait until every listener is ready. Raises MeshError."""
         loaded = Loaded()
         rendered, hosts = self.render(loaded)
-        check_free(self.topology)
+        check_free(self.config.topology)
         sweep()
         self._folder = own_folder()
         self._files = ConfigFolder(self._folder)
@@ -113,6 +116,7 @@ class Mesh:
             self._files.write_route(route)
         version, _ = self._files.write("lds", self._placed.listeners)
         bootstrap = self._files.write_bootstrap(self.config.stats)
+        release(self._ports)
         self.envoy = Envoy(
             bootstrap, self._folder / ADMIN_SOCKET, self._logs / "envoy.log", self.config.concurrency
         )
@@ -130,6 +134,7 @@ class Mesh:
             self._watcher.join()
         if self.envoy is not None:
             self.envoy.stop()
+        self._ports.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

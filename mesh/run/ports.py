@@ -5,40 +5,48 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import sys
 from collections.abc import Mapping
 
 from mesh.render.topology import Address, Topology
 from mesh.resources import MeshError
 
 
-def assign(topology: Topology) -> Topology:
-    """The topology with a free port wherever a proxy's address has port 0."""
-    with contextlib.ExitStack() as held:  # all are held until the last is found, so that none comes twice
+def assign(topology: Topology, held: contextlib.ExitStack) -> Topology:
+    """The topology with a free port wherever a proxy's address has port 0. They are kept until `held` closes."""
 
-        def filled(addresses: Mapping[int, Address]) -> dict[int, Address]:
-            return {port: _free(address, held) for port, address in addresses.items()}
+    def filled(addresses: Mapping[int, Address]) -> dict[int, Address]:
+        return {port: _free(address, held) for port, address in addresses.items()}
 
-        workloads = tuple(
-            dataclasses.replace(
-                workload, inbound=filled(workload.inbound), outbound=filled(workload.outbound)
-            )
-            for workload in topology.workloads
-        )
-        gateway = topology.gateway
-        if gateway is not None:
-            gateway = dataclasses.replace(gateway, listen=filled(gateway.listen))
-        return dataclasses.replace(topology, workloads=workloads, gateway=gateway)
+    workloads = tuple(
+        dataclasses.replace(workload, inbound=filled(workload.inbound), outbound=filled(workload.outbound))
+        for workload in topology.workloads
+    )
+    gateway = topology.gateway
+    if gateway is not None:
+        gateway = dataclasses.replace(gateway, listen=filled(gateway.listen))
+    return dataclasses.replace(topology, workloads=workloads, gateway=gateway)
 
 
 def _free(address: Address, held: contextlib.ExitStack) -> Address:
+    """Bound, never listened on: Envoy's listeners have SO_REUSEPORT too, so it may have the port; others may not."""
     if address.port:
         return address
-    listening = held.enter_context(socket.create_server((address.host, 0), family=_family(address.host)))
-    return Address(address.host, listening.getsockname()[1])
+    bound = held.enter_context(socket.socket(_family(address.host)))
+    if sys.platform == "linux":  # elsewhere Envoy does not reuse ports; see `release`
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((address.host, 0))
+    return Address(address.host, bound.getsockname()[1])
+
+
+def release(held: contextlib.ExitStack) -> None:
+    """Envoy is about to listen: let go of the ports where two programs cannot hold one."""
+    if sys.platform != "linux":
+        held.close()
 
 
 def check_free(topology: Topology) -> None:
-    """Raises MeshError naming the first address of a proxy that another program holds."""
+    """Raises MeshError naming the first address of a proxy that another program holds; port 0 is nobody's."""
     wanted: dict[Address, str] = {}
     if topology.gateway is not None:
         wanted |= {address: f"gateway port {port}" for port, address in topology.gateway.listen.items()}
