@@ -15,7 +15,7 @@ from mesh.bench import MeshCost, measure
 from mesh.render.topology import Address
 from sightline.bench.engines import Ours, Relay, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
-from sightline.bench.worker import Factory, take_turns
+from sightline.bench.worker import Factory, Turn, take_turns
 from sightline.models import ServedModel
 from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import Children
@@ -28,12 +28,18 @@ FRAMES = SIZES_WH["16:9 1280x720"]
 
 @dataclass(frozen=True)
 class Row:
-    """One way to the engine: milliseconds of one caller, frames per second of CALLERS callers."""
+    """One way to the engine: milliseconds of one caller, frames per second of CALLERS callers.
+
+    `added_ms` to the first way's p50, and `share` (0 to 1) of its rate: medians over the rounds, of two turns of one
+    round each, because what else the machine does changes from round to round.
+    """
 
     way: str
     p50_ms: float
     p99_ms: float
+    added_ms: float
     many_per_s: float
+    share: float
 
 
 def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
@@ -41,14 +47,34 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
     images = jpegs(FRAMES)
     with ways(model, logs) as to_engine:
         one, many = (take_turns(to_engine, callers, images, rounds, frames) for callers in (1, CALLERS))
-    rows = []
-    for way in to_engine:
-        ms = sorted(1e3 * s for turn in one[way] for s in turn.latencies_s)
-        rate = statistics.median(turn.frames_per_s for turn in many[way])
-        rows.append(Row(way, statistics.median(ms), ms[int(0.99 * (len(ms) - 1))], rate))
+    first = next(iter(to_engine))
+    rows = [row(way, (one[way], many[way]), (one[first], many[first])) for way in to_engine]
     console.print(table(rows, len(images[0])))
     console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
     return rows
+
+
+def row(way: str, turns: tuple[list[Turn], list[Turn]], first: tuple[list[Turn], list[Turn]]) -> Row:
+    """A way's figures beside the first way's, from their turns with one caller and with many, round by round."""
+    ms = sorted(1e3 * s for turn in turns[0] for s in turn.latencies_s)
+    added_ms = [
+        1e3 * (_p50_s(ours) - _p50_s(theirs)) for ours, theirs in zip(turns[0], first[0], strict=True)
+    ]
+    shares = [
+        ours.frames_per_s / theirs.frames_per_s for ours, theirs in zip(turns[1], first[1], strict=True)
+    ]
+    return Row(
+        way,
+        statistics.median(ms),
+        ms[int(0.99 * (len(ms) - 1))],
+        statistics.median(added_ms),
+        statistics.median(turn.frames_per_s for turn in turns[1]),
+        statistics.median(shares),
+    )
+
+
+def _p50_s(turn: Turn) -> float:
+    return statistics.median(turn.latencies_s)
 
 
 @contextmanager
@@ -94,7 +120,7 @@ def _free_ports() -> Ports:
 
 
 def table(rows: list[Row], image_bytes: int) -> Table:
-    """Figures, what each way adds to the first at p50, and its share of the first's rate."""
+    """All figures of each way."""
     out = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
     out.title = f"JPEG of {image_bytes // 1000} KB, 1280x720, to boxes: one caller, and {CALLERS} callers"
     titles = ("way", "p50 ms", "p99 ms", "added ms", f"{CALLERS} callers/s", "share")
@@ -102,7 +128,7 @@ def table(rows: list[Row], image_bytes: int) -> Table:
         out.add_column(title, justify="left" if title == "way" else "right", no_wrap=True)
     for row in rows:
         out.add_row(
-            row.way, f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.p50_ms - rows[0].p50_ms:+.2f}",
-            f"{row.many_per_s:.1f}", f"{100 * row.many_per_s / rows[0].many_per_s:.0f} %",
+            row.way, f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.added_ms:+.2f}",
+            f"{row.many_per_s:.1f}", f"{100 * row.share:.0f} %",
         )  # fmt: skip
     return out

@@ -67,8 +67,8 @@ def engine(
 def stack(
     weights: WeightsOption = "demo",
     folder: FolderOption = Path("runs/bench"),
-    rounds: RoundsOption = 8,
-    frames: FramesOption = 20,
+    rounds: RoundsOption = 16,
+    frames: FramesOption = 10,
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
     """What each hop costs: the engine in process, through server, relay and mesh."""
