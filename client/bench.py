@@ -27,6 +27,8 @@ from client.security import Security
 from client.wire import relay_pb2 as pb
 from model.contract import MODEL_NAME, SIGNATURE
 
+CPU_SECONDS, MEMORY_BYTES = "process_cpu_seconds_total", "process_resident_memory_bytes"
+
 _RUN_RELAY = """
 import sys
 from client.relay import RelayConfig, run
@@ -66,11 +68,11 @@ class RelayCost:
 def measure_relay(image_bytes: int = 100_000, frames: int = 1000, cameras: int = 4) -> RelayCost:
     """Start a null server and a relay in processes of their own, and measure. Takes some 5 s at the defaults."""
     image = os.urandom(image_bytes)
-    with _null_server() as server, _relay(server) as (relay, metrics_url):
+    with null_server() as server, relay_process(server) as (relay, metrics_url):
         direct_ms, relayed_ms = _one_at_a_time(server, relay, image, frames)
-        cpu_s, started_s = _cpu_s(metrics_url), time.perf_counter()
+        cpu_s, started_s = metric(metrics_url, CPU_SECONDS), time.perf_counter()
         _flood(relay, image, frames, cameras)
-        wall_s, cpu_s = time.perf_counter() - started_s, _cpu_s(metrics_url) - cpu_s
+        wall_s, cpu_s = time.perf_counter() - started_s, metric(metrics_url, CPU_SECONDS) - cpu_s
     return RelayCost(
         image_bytes,
         statistics.median(direct_ms),
@@ -164,12 +166,10 @@ def _in_threads(jobs: list[Callable[[], None]]) -> None:
         thread.join()
 
 
-def _cpu_s(metrics_url: str) -> float:
-    """A process' CPU seconds, from its Prometheus page."""
+def metric(metrics_url: str, name: str) -> float:
+    """A value on a Prometheus page."""
     page = urllib.request.urlopen(metrics_url, timeout=10).read().decode()
-    return float(
-        next(line for line in page.splitlines() if line.startswith("process_cpu_seconds_total")).split()[1]
-    )
+    return float(next(line for line in page.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
 @contextlib.contextmanager
@@ -185,14 +185,15 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def _null_server() -> Iterator[str]:
+def null_server() -> Iterator[str]:
+    """The address of a model server that answers at once."""
     with _process("-m", "client.null_server") as child:
         assert child.stdout is not None
         yield f"127.0.0.1:{int(child.stdout.readline())}"
 
 
 @contextlib.contextmanager
-def _relay(target: str) -> Iterator[tuple[str, str]]:
+def relay_process(target: str) -> Iterator[tuple[str, str]]:
     """A relay's address and the URL of its metrics, as it logs them."""
     with _process("-c", _RUN_RELAY, target) as child:
         assert child.stderr is not None

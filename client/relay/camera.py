@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from urllib.parse import quote
 
 import grpc
 
@@ -39,6 +40,7 @@ class Camera:
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
+        self._predict_metadata: grpc.aio.Metadata | None = None
         self._subject = subject
         self.priority = priority
         self.camera_id = ""
@@ -80,6 +82,14 @@ class Camera:
         """Ask the camera to try its source again."""
         self._retry_asked = True
         self._settled.set()
+
+    @property
+    def predict_metadata(self) -> grpc.aio.Metadata:
+        """What goes with each of its Predicts."""
+        if self._predict_metadata is None:
+            named = ("sightline-camera-id", quote(self.camera_id))
+            self._predict_metadata = grpc.aio.Metadata(named, *self.metadata)
+        return self._predict_metadata
 
     def _joined_view(self) -> CameraView:
         assert self._board is not None

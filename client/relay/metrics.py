@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from client.wire import relay_pb2 as pb
@@ -69,6 +71,10 @@ class RelayMetrics:
         self.streams = self._gauge("streams", "Streams that are open.")
         self.model_available = self._gauge("model_available", "1 while the model server says AVAILABLE.")
         self._versions: set[int] = set()
+        # `labels` takes longer than to count; its arguments are few here.
+        self._outcome = cache(self._frames.labels)
+        self._served_by = cache(self._served.labels)
+        self._answered_by = cache(self._answer_age.labels)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"sightline_relay_{name}", text, registry=self.registry)
@@ -78,26 +84,26 @@ class RelayMetrics:
         None: a file's, which waits for its turn, so that its age says nothing."""
         timings = result.timings
         if result.HasField("delivered"):
-            self._frames.labels("delivered", "").inc()
-            self._served.labels(self._version_label(result.delivered.model_version)).inc()
+            self._outcome("delivered", "").inc()
+            self._served_by(self._version_label(result.delivered.model_version)).inc()
             self._predict.observe(timings.predict_us / 1e6)
             if age_s is not None:
                 self._age.observe(age_s)
         elif result.HasField("error"):
-            self._frames.labels("errored", code_name).inc()
+            self._outcome("errored", code_name).inc()
         else:
-            self._frames.labels("dropped", result.dropped.reason).inc()
+            self._outcome("dropped", result.dropped.reason).inc()
         self._queue.observe(timings.relay_queue_us / 1e6)
         self._total.observe(timings.relay_total_us / 1e6)
 
     def answered(self, model_version: int, age_s: float) -> None:
         """Count an answer to a live frame, in time or not."""
-        self._answer_age.labels(self._version_label(model_version)).observe(age_s)
+        self._answered_by(self._version_label(model_version)).observe(age_s)
 
     def lost(self, count: int) -> None:
         """Count frames whose camera went away before it could be told their results."""
         if count:
-            self._frames.labels("dropped", "disconnected").inc(count)
+            self._outcome("dropped", "disconnected").inc(count)
 
     def _version_label(self, version: int) -> str:
         if version not in self._versions:

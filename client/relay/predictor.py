@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import grpc
 
@@ -108,13 +107,12 @@ class Predictor:
         """A Predict's answer; a server that handles no more calls now is asked again, a little later each time."""
         config = self._config
         request = request_bytes(config.model_name, config.signature_name, image)
-        metadata = (("sightline-camera-id", quote(camera.camera_id)), *camera.metadata)
         end_s = self._loop.time() + timeout_s
         pause_s = BUSY_PAUSE_S
         while True:
             try:
                 left_s = max(0.001, end_s - self._loop.time())
-                answer: bytes = await self._predict(request, timeout=left_s, metadata=metadata)
+                answer: bytes = await self._predict(request, timeout=left_s, metadata=camera.predict_metadata)
                 return answer
             except grpc.aio.AioRpcError as error:
                 if error.details() != BUSY:

@@ -97,6 +97,17 @@ def server(
 
 
 @app.command()
+def relay(
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each of the steady loads.")] = 10,
+    streams: Annotated[int, typer.Option(min=10, help="Streams of the largest load.")] = 1000,
+) -> None:
+    """What the relay itself costs, with a model server that answers at once: frames, streams, idle streams."""
+    from sightline.bench.relay import run
+
+    run(seconds, streams, table_console())
+
+
+@app.command()
 def age(
     seconds: Annotated[float, typer.Option(min=1, help="Seconds of each of the four measurements.")] = 20,
     weights: WeightsOption = "demo",

@@ -21,7 +21,7 @@ import pytest
 
 from client.relay import RelayConfig
 from client.relay.photo import MAX_REQUESTS
-from client.stream import DetectionStream
+from client.stream import DetectionStream, StreamConfig
 from tests.client import media
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
 
@@ -164,23 +164,22 @@ def test_more_pictures_than_fit_are_refused_and_cameras_keep_their_share(server:
     with RelayThread(server.target, http_port=0, in_flight=2) as relay:
         url = f"{base(relay)}/v1/detect"
         source = NumberSource(None, live=True, interval_s=0.01, image=lambda _: jpeg())
-        with DetectionStream(source, relay.target) as stream:
+        with DetectionStream(source, relay.target, StreamConfig(max_age_s=2.0)) as stream:
             taker = threading.Thread(target=lambda: list(stream))
             taker.start()
             time.sleep(0.5)
             before = stream.account.delivered
-            started_s = time.monotonic()
             with ThreadPoolExecutor(2 * MAX_REQUESTS) as pool:
                 answers = list(pool.map(lambda _: ask(url, jpeg())[0], range(4 * MAX_REQUESTS)))
-            seconds = time.monotonic() - started_s
-            rate = (stream.account.delivered - before) / seconds
+            delivered = stream.account.delivered - before
             stream.stop()
             taker.join()
         relay.wait_idle()
     relay.assert_balanced()
     assert set(answers) == {200, 429}
     assert answers.count(200) >= MAX_REQUESTS
-    assert rate > 0.3 * 2 / 0.05  # of the server's 40 a second, though 16 pictures wait all the time
+    # Though 16 pictures wait all the time.
+    assert delivered > 0.3 * (delivered + answers.count(200))
 
 
 def test_a_shutdown_answers_what_is_in_flight(server: FakeModelServer) -> None:

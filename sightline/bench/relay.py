@@ -1,0 +1,94 @@
+"""What the relay itself costs: a null model server behind it, many cameras before it."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from client.bench import CPU_SECONDS, MEMORY_BYTES, measure_relay, metric, null_server, relay_process
+from client.bench_streams import WARM_UP_S, Outcome
+
+FLOOD_BYTES = 50_000  # a JPEG of 1280x720
+FLOOD_FRAMES, FLOOD_CAMERAS = 2000, 4
+STEADY_FRAMES_S = 300  # over all streams, when only their number differs: far from what the relay can do
+STREAMS_FPS, STREAMS_BYTES = 2.0, 10_000  # of the largest load
+GOAL_FRAMES_S, GOAL_P99_MS, GOAL_IDLE_KB = 2000, 100, 200
+
+
+@dataclass(frozen=True)
+class Steady:
+    """One steady load: what its cameras saw, and CPU time of the relay per frame that they sent."""
+
+    streams: int
+    fps: float
+    image_bytes: int
+    outcome: Outcome
+    cpu_us: float
+    stream_kb: float  # memory that the streams took before any frame came
+
+
+def run(seconds: float, streams: int, console: Console) -> None:
+    """Measure and print (about 90 s at the defaults)."""
+    cost = measure_relay(FLOOD_BYTES, FLOOD_FRAMES, FLOOD_CAMERAS)
+    console.print(str(cost), highlight=False)
+    console.print(
+        f"goal {GOAL_FRAMES_S} a second of CPU: {_met(cost.frames_per_cpu_s >= GOAL_FRAMES_S)}",
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("streams", "fps each", "KB", "delivered", "p50 ms", "p99 ms", "relay CPU us/frame"):
+        table.add_column(title, justify="right", no_wrap=True)
+    counts = sorted({10, 100, streams})
+    loads = [(count, STEADY_FRAMES_S / count, FLOOD_BYTES) for count in counts]
+    steady = [measure(*load, seconds) for load in (*loads, (streams, STREAMS_FPS, STREAMS_BYTES))]
+    for one in steady:
+        share = one.outcome.delivered / max(1, one.outcome.sent)
+        table.add_row(
+            str(one.streams), f"{one.fps:g}", str(one.image_bytes // 1000), f"{100 * share:.1f} %",
+            _ms(one.outcome.age_p50_ms), _ms(one.outcome.age_p99_ms), f"{one.cpu_us:.0f}",
+        )  # fmt: skip
+    console.print(table)
+    largest, idle = steady[-1].outcome, measure(streams, 0.0, FLOOD_BYTES, 1.0)
+    held = largest.delivered >= 0.99 * largest.sent and largest.age_p99_ms < GOAL_P99_MS
+    flat = steady[len(counts) - 1].cpu_us / steady[0].cpu_us
+    for line in (
+        f"{streams} streams at {STREAMS_FPS:g} fps, goal p99 below {GOAL_P99_MS} ms and none dropped: {_met(held)}",
+        f"cost of a frame with {streams} streams against 10, goal the same: {flat:.2f} times",
+        f"an idle stream takes {idle.stream_kb:.0f} KB, goal {GOAL_IDLE_KB}: {_met(idle.stream_kb <= GOAL_IDLE_KB)}",
+    ):
+        console.print(line, highlight=False)
+
+
+def measure(streams: int, fps: float, image_bytes: int, seconds: float) -> Steady:
+    """A fresh relay under so many cameras, which are in one process of their own."""
+    with null_server() as server, relay_process(server) as (relay, metrics_url):
+        empty = metric(metrics_url, MEMORY_BYTES)
+        options = {"streams": streams, "fps": fps, "image-bytes": image_bytes, "seconds": seconds}
+        arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "client.bench_streams", relay, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+            assert load.stdout is not None
+            if load.stdout.readline() != "connected\n":
+                raise RuntimeError(
+                    f"{streams} streams could not be opened; see the limit of open files (ulimit -n)"
+                )
+            full, cpu_s = metric(metrics_url, MEMORY_BYTES), metric(metrics_url, CPU_SECONDS)
+            outcome = Outcome(**json.loads(load.stdout.readline()))
+            cpu_s = metric(metrics_url, CPU_SECONDS) - cpu_s
+    frames = streams * fps * (seconds + WARM_UP_S)
+    cpu_us = 1e6 * cpu_s / frames if frames else math.nan
+    return Steady(streams, fps, image_bytes, outcome, cpu_us, (full - empty) / streams / 1000)
+
+
+def _ms(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
