@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 
 import yaml
+from typer.main import get_command
 
 from client.relay.config import RelayConfig
 from client.relay.health import LIVENESS
 from client.relay.metrics import RelayMetrics
 from mesh.check.nodes import labels, maps, number, text, texts
 from mesh.resources import Map, Resource
-from serving.flags import FLAGS
+from serving.flags import UsageError, parse
+from sightline.cli import app
 from tests.k8s.reach import PROMETHEUS, PROXY_PORTS, may, peer_of
 from tests.k8s.rendered import K8S, ROOT, Objects, container_ports, containers, of, selected, template
 
@@ -28,8 +30,11 @@ def main_container(workload: Resource) -> Map:
 
 def arguments(workload: Resource) -> dict[str, str]:
     """Options by name, without dashes."""
-    args = [a for a, _ in texts(main_container(workload), "args")]
-    return {a.lstrip("-").partition("=")[0]: a.partition("=")[2] for a in args}
+    return {a.lstrip("-").partition("=")[0]: a.partition("=")[2] for a in _args(workload)}
+
+
+def _args(workload: Resource) -> list[str]:
+    return [str(a) for a, _ in texts(main_container(workload), "args")]
 
 
 def ports(objects: Objects) -> Iterator[str]:
@@ -70,11 +75,11 @@ def ports(objects: Objects) -> Iterator[str]:
 def programs(objects: Objects) -> Iterator[str]:
     """Arguments are the programs' own, and say what the containers say."""
     config = RelayConfig()
-    flags = {flag.name for flag in FLAGS}
     services = {f"{s.name}.{s.namespace}.svc.cluster.local": s for s in of(objects, "Service", "")}
     for workload in of(objects, "Deployment"):
         given, have = arguments(workload), container_ports(workload)
         if workload.name == "object-detection-client":
+            yield from (f"{workload}: {problem}" for problem in _relay_refuses(_args(workload)))
             host, _, port = given["target"].rpartition(":")
             if host not in services or int(port) not in {
                 p["port"] for p in maps(services[host].spec, "ports")
@@ -85,14 +90,27 @@ def programs(objects: Objects) -> Iterator[str]:
             if text(main_container(workload), "livenessProbe", "grpc", "service") != LIVENESS:
                 yield f"{workload}: its liveness depends on the model servers"
             continue
-        for unknown in sorted(set(given) - flags):
-            yield f"{workload}: tensorflow_model_server has no flag {unknown}"
+        yield from (f"{workload}: {problem}" for problem in _server_refuses(_args(workload)))
         cpus = text(main_container(workload), "resources", "limits", "cpu")
         for kind in ("intra", "inter"):
             if given.get(f"tensorflow_{kind}_op_parallelism") != cpus:
                 yield f"{workload}: {kind}-op threads are not the {cpus} CPUs of its limit"
         if set(have.values()) != {8500, 8501} or not _image_listens():
             yield f"{workload}: its ports are not the image's"
+
+
+def _relay_refuses(args: list[str]) -> Iterator[str]:
+    try:
+        get_command(app).commands["relay"].make_context("relay", args)  # type: ignore[attr-defined]
+    except Exception as error:  # Typer's own class has no public name
+        yield f"sightline relay: {error}"
+
+
+def _server_refuses(args: list[str]) -> Iterator[str]:
+    try:
+        yield from (f"tensorflow_model_server has no flag {unknown}" for unknown in parse(args).unknown)
+    except UsageError as error:
+        yield f"tensorflow_model_server: {error}"
 
 
 def _image_listens() -> bool:

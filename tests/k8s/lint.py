@@ -78,7 +78,11 @@ _each("drop-all-capabilities")(
     )
 )
 _each("latest-tag")(
-    lambda _, c: not re.search(r":(?!latest$)[\w.-]+$|@sha256:[0-9a-f]{64}$", text(c, "image"))
+    lambda _, c: (
+        not re.fullmatch(
+            r"[^@]+:(?!latest$)[\w.-]+|[^@]+@sha256:[0-9a-f]{64}", text(c, "image").rpartition("/")[2]
+        )
+    )
 )
 _each("unset-cpu-requirements")(lambda _, c: _unset(c, "cpu"))
 _each("unset-memory-requirements")(lambda _, c: _unset(c, "memory"))
@@ -109,7 +113,10 @@ _pod("no-rolling-update-strategy")(
     lambda w, _: w.kind == "Deployment" and text(w.spec, "strategy", "type") != "RollingUpdate"
 )
 _pod("mismatching-selector")(
-    lambda w, _: not labels(w.spec, "selector", "matchLabels").items() <= pod_labels(w).items()
+    lambda w, _: (
+        w.kind == "Deployment"
+        and not set() < labels(w.spec, "selector", "matchLabels").items() <= pod_labels(w).items()
+    )
 )
 # A Deployment's own number would reset the scaler's at every apply; without a scaler it is one of them.
 _pod("non-existent-scaler")(lambda w, _: has(w.spec, "replicas"))
@@ -143,16 +150,9 @@ def _dangling(objects: Objects) -> Iterator[str]:
     }
     for kind, keys in places.items():
         for r in of(objects, kind):
-            if not selected(workloads(objects), labels(r.spec, *keys)):
+            near = [w for w in workloads(objects) if w.namespace == r.namespace]
+            if not selected(near, labels(r.spec, *keys)):
                 yield str(r)
-
-
-@_objects("dangling-scaler")
-def _dangling_scaler(objects: Objects) -> Iterator[str]:
-    names = {w.name for w in of(objects, "Deployment")}
-    for r in of(objects, "HorizontalPodAutoscaler") + of(objects, "ScaledObject"):
-        if text(r.spec, "scaleTargetRef", "name") not in names:
-            yield str(r)
 
 
 @_objects("pdb-max-unavailable")

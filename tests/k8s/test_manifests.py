@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mesh.check import check as mesh_check
-from tests.k8s import agreement, lint, reach, validate
+from tests.k8s import agreement, lint, reach, validate, wiring
 from tests.k8s.rendered import COMBINATIONS, HERE, K8S, OVERLAYS, SCANS, Objects, break_, of, one, render
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
@@ -32,7 +32,13 @@ def mesh(objects: Objects, folder: Path) -> Iterator[str]:
 def checks(tmp_path: Path) -> dict[str, Callable[[Objects], Iterator[str]]]:
     """By name; those of `production` alone come from `production_only`."""
     whole = {check.__name__: check for check in (reach.exposures, reach.hunt, validate.schemas)}
-    return whole | lint.CHECKS | agreement.CHECKS | {"mesh": lambda objects: mesh(objects, tmp_path)}
+    return (
+        whole
+        | lint.CHECKS
+        | agreement.CHECKS
+        | wiring.CHECKS
+        | {"mesh": lambda objects: mesh(objects, tmp_path)}
+    )
 
 
 PRODUCTION_ONLY = {"minimum-three-replicas": lint.minimum_three_replicas}
