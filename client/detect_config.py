@@ -115,6 +115,7 @@ class DetectConfig:
     `wait_s`: how long to try for a relay or server that is not there.
     `jsonl`: file to append JSON Lines to; `-`: standard output. `mqtt`, `webhook`: URLs, see client.sinks.
     `table`: a row per result on the console. `counts`: file to append changes of lines and zones to.
+    `metrics`: host:port to serve Prometheus metrics at.
     `traces`: spans to the OpenTelemetry collector that the environment (OTEL_*) names.
     `project`/`name`: folder of annotated videos and images (a number is appended where that is taken).
 
@@ -134,6 +135,7 @@ class DetectConfig:
     webhook: str = ""
     table: bool = False
     counts: str = ""
+    metrics: str = ""
     traces: bool = False
     project: str = "runs/detect"
     name: str = "predict"
@@ -147,6 +149,8 @@ class DetectConfig:
             split_address(self.server, "server")
         else:
             split_address(self.relay, "relay")
+        if self.metrics:
+            split_address(self.metrics, "metrics")
         if self.table and self.jsonl == "-":
             raise ValueError("table: expected --jsonl to be a file then, not standard output")
         self.ids()

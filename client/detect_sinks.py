@@ -39,6 +39,10 @@ def shared_sinks(config: DetectConfig, console: Console) -> list[QueuedSink[Any]
         from client.sinks.mqtt import Mqtt
 
         sinks.append((Mqtt(config.mqtt), LINE_QUEUE))
+    if config.metrics:
+        from client.sinks.metrics import Metrics
+
+        sinks.append((Metrics(config.metrics), LINE_QUEUE))
     if config.traces:
         from client.sinks.traces import Traces
 

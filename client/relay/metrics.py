@@ -37,7 +37,7 @@ class RelayMetrics:
         )
         self._stages = Histogram(
             "sightline_relay_stage_seconds",
-            "Time at the relay: queue (arrival to Predict), predict, total (arrival to result).",
+            "Time at the relay: queue (arrival to Predict), predict, order (behind earlier frames), total.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -55,8 +55,8 @@ class RelayMetrics:
             buckets=_AGES_S,
             registry=self.registry,
         )
-        self._queue, self._predict, self._total = (
-            self._stages.labels(s) for s in ("queue", "predict", "total")
+        self._queue, self._predict, self._order, self._total = (
+            self._stages.labels(s) for s in ("queue", "predict", "order", "total")
         )
         self.pending = self._gauge("pending_frames", "Frames without a result yet.")
         self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
@@ -87,6 +87,8 @@ class RelayMetrics:
             self._outcome("delivered", "").inc()
             self._served_by(self._version_label(result.delivered.model_version)).inc()
             self._predict.observe(timings.predict_us / 1e6)
+            waited_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us
+            self._order.observe(max(0, waited_us) / 1e6)
             if age_s is not None:
                 self._age.observe(age_s)
         elif result.HasField("error"):

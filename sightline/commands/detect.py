@@ -91,6 +91,9 @@ def detect(
         str, typer.Option(help="Publish results to mqtt://user:password@host:port/topic (mqtts: with TLS).")
     ] = "",
     webhook: Annotated[str, typer.Option(help="POST each result to this URL.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Serve Prometheus metrics at this host:port, such as 127.0.0.1:8610.")
+    ] = "",
     traces: Annotated[
         bool, typer.Option("--traces", help="Send spans to an OpenTelemetry collector (OTEL_* say which).")
     ] = False,
