@@ -118,9 +118,10 @@ def join(
     relay_options: Sequence[str] = (),
 ) -> Iterator[Entrance]:
     """The mesh and a relay in front of model servers that run already; see `meshed_stack`."""
+    from mesh.kustomize import load
     from mesh.render.topology import Address
     from mesh.run import Mesh, MeshConfig
-    from mesh.run.rollout import RolloutFolder, RunningMesh, with_rollout
+    from mesh.run.rollout import RolloutFolder, subsets_of, with_rollout
     from mesh.stack import component_folder, istio_folder, stack_topology
 
     istio = istio_folder()
@@ -128,7 +129,7 @@ def join(
     folders = tuple(component_folder(name, istio) for name in components)
     if rollout is not None:
         RolloutFolder(rollout).prepare()
-        folders = with_rollout(folders, rollout)
+        folders = with_rollout(folders, RolloutFolder(rollout))
     config = MeshConfig(
         (istio / "base",),
         stack_topology(
@@ -148,7 +149,9 @@ def join(
         if rollout is not None:
             assert mesh.envoy is not None
             http = f"http://{LOOPBACK}:{ports.http_port}"
-            RolloutFolder(rollout).announce(RunningMesh(str(mesh.envoy.admin_socket), http))
+            RolloutFolder(rollout).announce(
+                mesh.envoy.admin_socket, http, subsets_of(load(config.paths, folders))
+            )
         gateway = mesh.topology.gateway
         assert gateway is not None
         (listen,) = gateway.listen.values()

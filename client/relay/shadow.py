@@ -33,6 +33,9 @@ from client.wire import relay_pb2 as pb
 MAX_IN_FLIGHT = 2
 TIMEOUT_S = 2.0  # no camera waits, but a candidate that takes longer is broken
 VERSION_HEADER = "version"
+# Tells shadows from frames that a stream's own `version` sends to the candidate; a rollout routes by it.
+SHADOW_HEADER = "sightline-shadow"
+FRESH_S = 2.0  # so long it is taken for granted which version the candidate is; then a shadow finds out
 
 log = logging.getLogger("sightline.relay")
 
@@ -48,6 +51,9 @@ class Shadow:
         self._share = config.shadow_percent / 100
         self.evidence = Evidence()
         self.pairs = Pairs(config.shadow_pairs)
+        self._candidate: tuple[int, float] | None = (
+            None  # the version that answered the last shadow, and when
+        )
         self.problem = ""  # why the newest shadow was not compared
         # A connection of its own: a shadow must not take a frame's place in a flow-control window.
         options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
@@ -63,11 +69,9 @@ class Shadow:
         if random.random() >= self._share or any(key == VERSION_HEADER for key, _ in camera.metadata):
             return
         stable = slot.result.delivered
-        versions = self.evidence.versions
-        if versions is not None and stable.model_version == versions[1]:
-            self.metrics.skipped(
-                "candidate"
-            )  # it answered the camera already: there is nothing to compare it with
+        if stable.model_version == self._candidate_within(FRESH_S):
+            # It answered the camera already: there is nothing to compare it with.
+            self.metrics.skipped("candidate")
         elif self._waiting():
             self.metrics.skipped("load")
         elif len(self._tasks) >= MAX_IN_FLIGHT:
@@ -89,9 +93,16 @@ class Shadow:
         found = summary(blocks, checks_of(blocks, gates) if gates else [])
         if self.problem and found["verdict"] == WAIT:
             found["reason"] += f" (the newest shadow failed: {self.problem})"
-        stable, candidate = self.evidence.versions or (None, None)
-        versions = {"stable_version": stable, "candidate_version": candidate}
+        stable, _ = self.evidence.versions or (None, None)
+        versions = {"stable_version": stable, "candidate_version": self._candidate_within(window_s)}
         return {"enabled": True, **versions, "problem": self.problem, **found}
+
+    def _candidate_within(self, seconds: float) -> int | None:
+        """The version that the candidate was in the last seconds; None: not known. A rollout the other way makes the
+        stable version the candidate."""
+        if self._candidate is None or self._loop.time() - self._candidate[1] > seconds:
+            return None
+        return self._candidate[0]
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -118,7 +129,11 @@ class Shadow:
     async def _ask(self, camera_id: str, image: bytes) -> bytes:
         config = self._config
         request = request_bytes(config.model_name, config.signature_name, image)
-        metadata = (("sightline-camera-id", quote(camera_id)), (VERSION_HEADER, config.shadow_version))
+        metadata = (
+            ("sightline-camera-id", quote(camera_id)),
+            (VERSION_HEADER, config.shadow_version),
+            (SHADOW_HEADER, "true"),
+        )
         answer: bytes = await self._predict(request, timeout=TIMEOUT_S, metadata=metadata)
         return answer
 
@@ -131,7 +146,11 @@ class Shadow:
     ) -> None:
         stable, candidate = found
         versions = stable.model_version, candidate.model_version
+        self._candidate = candidate.model_version, self._loop.time()
         if versions[0] == versions[1]:  # else a relay without a mesh would find every candidate perfect
+            if self.evidence.versions is not None:  # the candidate has all frames now
+                self.metrics.skipped("candidate")
+                return
             self._failed(
                 "SAME_VERSION",
                 f"version {versions[1]} answers with and without the header version: {self._config.shadow_version}",

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 NOTHING = (math.nan, math.nan, math.nan)
@@ -33,8 +33,8 @@ def share_interval(
     effect = max(effect, least_effect)
     size = total / effect
     found, tail = share * size, (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, found, size - found + 1)) if share > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, found + 1, size - found)) if share < 1 else 1.0
+    low = float(special.betaincinv(found, size - found + 1, tail)) if share > 0 else 0.0
+    high = float(special.betaincinv(found + 1, size - found, 1 - tail)) if share < 1 else 1.0
     return share, min(share, low), max(share, high)
 
 
@@ -47,7 +47,7 @@ def mean_interval(sums: Floats, counts: Floats, confidence: float) -> tuple[floa
     if not total or len(counts) < 2:
         return NOTHING
     mean = float(sums.sum()) / total
-    half = float(stats.t.ppf((1 + confidence) / 2, len(counts) - 1)) * math.sqrt(
+    half = float(special.stdtrit(len(counts) - 1, (1 + confidence) / 2)) * math.sqrt(
         _ratio_variance(sums, counts, mean)
     )
     return mean, mean - half, mean + half

@@ -20,13 +20,17 @@ def rollout() -> None:
 
 @app.command()
 def start(
-    to: Annotated[str, typer.Option(help="The subset of the new version.")] = "v2",
+    to: Annotated[str, typer.Option(help="The subset of the new version; after a promotion, v1.")] = "v2",
     steps: Annotated[
         str, typer.Option(help="Its share of the frames, in percent; 0: judged by the shadow alone.")
     ] = "5,20,50,100",
     hold: Annotated[str, typer.Option(help="How long each step is judged for, at least.")] = "30s",
     gates: Annotated[
         Path | None, typer.Option(help="The limits. Default: those of k8s/components/rollout-gates.")
+    ] = None,
+    model_config: Annotated[
+        Path | None,
+        typer.Option(help="A --model_config_file that servers poll; a promotion moves its label `stable`."),
     ] = None,
     folder: FolderOption = Path(FOLDER),
     reports: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("runs/rollout"),
@@ -36,7 +40,8 @@ def start(
     from sightline.rollout.config import RolloutConfig, seconds_of, steps_of
     from sightline.rollout.gates import gates_file, read_gates
 
-    config = RolloutConfig(read_gates(gates or gates_file()), to, steps_of(steps), seconds_of(hold))
+    limits = read_gates(gates or gates_file())
+    config = RolloutConfig(limits, to, steps_of(steps), seconds_of(hold), model_config)
     raise typer.Exit(run(config, folder, reports, print))
 
 

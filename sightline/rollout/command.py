@@ -23,7 +23,7 @@ def start(config: RolloutConfig, folder: Path, reports: Path, say: Callable[[str
     from sightline.rollout.report import write_report  # needs the extra `rollout`
 
     mesh, store = RolloutFolder(folder), FileStore(folder)
-    mesh.running()
+    mesh.check(config.to)
     with store.owned() as mine:
         if not mine:
             raise RuntimeError(f"{folder}: a rollout runs already; sightline rollout status, abort")
@@ -39,7 +39,7 @@ def start(config: RolloutConfig, folder: Path, reports: Path, say: Callable[[str
         store.command()  # one that was left before is not meant for this rollout
         parts = (mesh, LocalSource(mesh, config.gates, config.to), store)
         try:
-            state = Controller(config, state, parts, say).run()
+            state = Controller(config, state, parts, say, at_promotion=_mover(config, say)).run()
         except KeyboardInterrupt:
             say(
                 f"left at {config.steps[state.step]} %: `sightline rollout start` goes on, `abort` goes to 0 %"
@@ -49,6 +49,19 @@ def start(config: RolloutConfig, folder: Path, reports: Path, say: Callable[[str
             path = write_report(state, config)
     say(f"report    {path}")
     return 0 if state.phase is Phase.PROMOTED else 1
+
+
+def _mover(config: RolloutConfig, say: Callable[[str], None]) -> Callable[[State], None]:
+    """What moves the label `stable` at a promotion, if there is a file that has it."""
+
+    def move(state: State) -> None:
+        if config.model_config is not None:
+            from sightline.rollout.labels import promote  # needs the extra `serving`
+
+            promote(config.model_config, state.version)
+            say(f"label     stable is version {state.version} in {config.model_config}")
+
+    return move
 
 
 def _new(config: RolloutConfig, reports: Path) -> State:
@@ -64,10 +77,18 @@ def _new(config: RolloutConfig, reports: Path) -> State:
 
 def _check(source: LocalSource, config: RolloutConfig) -> None:
     """Raise now what no waiting will change."""
+    if config.model_config is not None:
+        from sightline.rollout.labels import check
+
+        check(config.model_config)
     try:
         reading = source.read(0.0)
     except SourceLost as lost:
         raise MeshError(f"the rollout cannot start: {lost}") from None
+    if reading.weight == 100:
+        raise ValueError(
+            f"{config.to} has all frames already: --to names the other subset, which would get its share"
+        )
     if config.gates.agreement is not None and not (reading.agreement or {}).get("enabled"):
         raise ValueError(
             "the gates judge agreement, and the relay compares nothing: start it with --shadow-percent, such as "
@@ -110,7 +131,7 @@ def tell(command: Command, folder: Path) -> str:
             return f"told the controller: {command}"
         if command is not Command.ABORT:
             raise ValueError("no controller runs: sightline rollout start goes on with the rollout")
-        RolloutFolder(folder).set_weight(0)
+        RolloutFolder(folder).set_weight(RolloutConfig.of_json(state.config).to, 0)
         state.phase, state.reason = Phase.ABORTED, "a person aborted it; no controller ran"
         store.save(state)
     return "aborted: the weight is 0"

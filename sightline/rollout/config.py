@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mesh.run.rollout import SUBSETS
 from sightline.rollout.gates import Gates, parse_gates
 
 FOLDER = Path("runs/up/rollout")
@@ -17,22 +16,20 @@ PATIENCE = 3.0
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """`to`: the candidate's subset. `steps`: its share of the frames, in percent, rising; 0 judges it by the shadow
-    alone. `hold_s`: the least time that each step is judged for. `gates`: what it must show.
+    """`to`: the candidate's subset; the other one is the stable version. `steps`: its share of the frames, in percent,
+    rising; 0 judges it by the shadow alone. `hold_s`: the least time that each step is judged for. `gates`: what it
+    must show. `model_config`: the model servers' --model_config_file, whose label `stable` a promotion moves.
 
     A step that has frames enough and is still between pass and fail after PATIENCE holds is rolled back.
     """
 
     gates: Gates
-    to: str = SUBSETS[1]
+    to: str = "v2"
     steps: tuple[int, ...] = (5, 20, 50, 100)
     hold_s: float = 30.0
+    model_config: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.to != SUBSETS[1]:
-            raise ValueError(
-                f"--to: expected {SUBSETS[1]}, the subset that the header `version` reaches, got {self.to!r}"
-            )
         rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))
         if not self.steps or not rising or self.steps[0] < 0 or self.steps[-1] > 100:
             raise ValueError(f"--steps: expected rising percentages from 0 to 100, got {self.steps}")
@@ -48,13 +45,15 @@ class RolloutConfig:
             "steps": list(self.steps),
             "hold_s": self.hold_s,
             "gates": dict(self.gates.texts),
+            "model_config": str(self.model_config.resolve()) if self.model_config else None,
         }
 
     @classmethod
     def of_json(cls, found: Mapping[str, Any]) -> RolloutConfig:
         """From the state file. Raises ValueError, KeyError or TypeError."""
         steps = tuple(int(step) for step in found["steps"])
-        return cls(parse_gates(found["gates"]), str(found["to"]), steps, float(found["hold_s"]))
+        labels = Path(found["model_config"]) if found["model_config"] else None
+        return cls(parse_gates(found["gates"]), str(found["to"]), steps, float(found["hold_s"]), labels)
 
 
 def steps_of(text: str) -> tuple[int, ...]:

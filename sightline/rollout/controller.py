@@ -25,7 +25,7 @@ TAKEN_S = 5.0  # the mesh takes a changed weight over in about 0.3 s
 class Weights(Protocol):
     """What moves the frames."""
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, to: str, percent: int) -> None:
         """The candidate's share from now on."""
 
 
@@ -52,7 +52,8 @@ class _Step:
 
 
 class Controller:
-    """Runs one rollout to its end. `say` gets a line for each event."""
+    """Runs one rollout to its end. `say` gets a line for each event. `at_promotion` is called before the rollout counts
+    as promoted, and again if the controller is killed in between."""
 
     def __init__(
         self,
@@ -61,10 +62,11 @@ class Controller:
         parts: tuple[Weights, Source, Store],
         say: Callable[[str], None],
         clock: Clock | None = None,
+        at_promotion: Callable[[State], None] = lambda _state: None,
     ) -> None:
         self._config, self._state, self._say = config, state, say
         self._weights, self._source, self._store = parts
-        self._clock = clock or Clock()
+        self._clock, self._at_promotion = clock or Clock(), at_promotion
         self._began_s = self._clock.now()
 
     def run(self) -> State:
@@ -76,12 +78,17 @@ class Controller:
             weight = self._config.steps[state.step]
             self._store.save(state)
             self._say(f"step      {weight} % to {self._config.to}")
-            back = self._run(_Step(weight))
+            step = _Step(weight)
+            back = self._run(step)
+            if step.window is not None:
+                state.in_time = step.window.in_time(self._config.gates, state.in_time)
+                state.version = step.window.last.version
             if back is not None:
                 self._back(*back)
             elif state.step + 1 < len(self._config.steps):
                 state.step += 1
             else:
+                self._at_promotion(state)
                 state.phase, state.reason = Phase.PROMOTED, f"every gate passed at {weight} %"
                 self._store.save(state)
         self._say(f"{state.phase:<9} {state.reason}")
@@ -143,12 +150,13 @@ class Controller:
     def _in_force(self, step: _Step, reading: Reading) -> bool:
         """Whether the mesh splits as this step says; tells it if not."""
         now_s = self._clock.now()
-        if reading.weight == step.weight:
+        # Told once at least: the weight may be what it was, but the shadow goes to this candidate from now on.
+        if reading.weight == step.weight and step.asked_s is not None:
             return True
         if step.asked_s is None or now_s - step.asked_s > TAKEN_S:
             if step.asked_s is not None:
                 self._say(f"holds     the mesh has {reading.weight} % instead of {step.weight} %")
-            self._weights.set_weight(step.weight)
+            self._weights.set_weight(self._config.to, step.weight)
             step.asked_s = now_s
         step.window = None
         return False
@@ -160,14 +168,14 @@ class Controller:
             step.window, step.began_s = Window(reading), self._clock.now()
         else:
             step.window.add(reading)
-        step.checks = step.window.checks(self._config.gates, step.weight)
+        step.checks = step.window.checks(self._config.gates, step.weight, self._state.in_time)
         return step.checks
 
     def _back(self, phase: Phase, reason: str) -> None:
         """The weight is 0 before anything else happens."""
         self._state.phase, self._state.reason = Phase.ROLLING_BACK, reason
         self._store.save(self._state)
-        self._weights.set_weight(0)
+        self._weights.set_weight(self._config.to, 0)
         self._state.phase = phase
         self._store.save(self._state)
 
@@ -180,6 +188,7 @@ class Controller:
                 "weight": step.weight,
                 "held_s": round(held_s, 2),
                 "verdict": verdict,
+                "candidate": f"v{reading.version}",
                 "checks": [asdict(check) for check in step.checks],
                 **counts,
                 "agreement": _without(reading.agreement, "checks"),

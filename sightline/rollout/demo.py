@@ -2,8 +2,8 @@
 
     python -m sightline.rollout.demo
 
-Everything is as in `sightline up`: fp32 is v1 and bf16 v2, behind Envoy with istio/. The steps are shorter, and need
-fewer frames, than a rollout that matters.
+Everything is as in `sightline up`: fp32 is v1 and bf16 v2, behind Envoy with istio/. The network sees smaller pictures,
+so that two cores have time for it; the steps are shorter, and need fewer frames, than those of a rollout that matters.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from sightline.stack import READY_TIMEOUT_S, Entrance, join, start_server
 from sightline.up import CANARY
 
 CAMERAS, FPS, SIZE = 3, 8, "640x360"
+IMGSZ = (256, 448)
 SHADOW_PERCENT = 30
 FEWER = {"min_requests": "15", "min_frames": "25"}  # 24 frames/s, 5 % of them: 1.2 a second
-SLOW_S = 0.5
+SLOW = "faults/delay-v2"  # of istio/components: half a second
 WORDS = 130  # of a reason, in the table
 
 
@@ -50,7 +51,6 @@ class Scene:
     hold_s: float
     promoted: bool = False
     fault: str = ""
-    delay_s: float = 0.0
     dies: bool = False
     gate: str = ""  # that must be named
 
@@ -60,10 +60,8 @@ WRONG = tuple(
     Scene(f"wrong: {fault}", (0, 5, 100), 4.0, fault=fault, gate=gate)
     for fault, gate in zip(FAULTS, ("agreement", "mean_iou", "agreement", "score_drift"), strict=True)
 )
-BROKEN = (
-    Scene("slow: 0.5 s a Predict", (20, 100), 4.0, delay_s=SLOW_S, gate="age_p99"),
-    Scene("dead: its server is killed", (20, 100), 4.0, dies=True, gate="success_ratio"),
-)
+LATE = Scene("slow: the mesh's fault delay", (20, 100), 4.0, gate="age_p99")
+DEAD = Scene("dead: its server is killed", (20, 100), 4.0, dies=True, gate="success_ratio")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def _stack(
-    children: Children, servers: dict[str, int], runs: Path, name: str
+    children: Children, servers: dict[str, int], runs: Path, name: str, *components: str
 ) -> Iterator[tuple[Entrance, Path]]:
     """The mesh and a relay in front of the servers (their ports by version)."""
     from mesh.render.topology import Address
@@ -107,9 +105,16 @@ def _stack(
     options = ["--shadow-percent", str(SHADOW_PERCENT), "--shadow-pairs", "8"]
     where = {version: [Address(LOOPBACK, port)] for version, port in servers.items()}
     with join(
-        children, where, ports, (), lambda line: None, f"relay-{name}", rollout=folder, relay_options=options
+        children,
+        where,
+        ports,
+        components,
+        lambda line: None,
+        f"relay-{name}",
+        rollout=folder,
+        relay_options=options,
     ) as entrance:
-        RolloutFolder(folder).set_weight(0)  # istio/base begins with 20 %
+        RolloutFolder(folder).set_weight("v2", 0)  # istio/base begins with 20 %
         yield entrance, folder
 
 
@@ -156,13 +161,18 @@ def _good(children: Children, ports: dict[str, int], gates: Gates, runs: Path) -
         yield _play(GOOD, entrance, folder, gates, runs)
 
 
+def _late(children: Children, ports: dict[str, int], gates: Gates, runs: Path) -> Iterator[Outcome]:
+    with _stack(children, ports, runs, "late", SLOW) as (entrance, folder):
+        yield _play(LATE, entrance, folder, gates, runs)
+
+
 def _bad(children: Children, ports: dict[str, int], gates: Gates, runs: Path) -> Iterator[Outcome]:
     """v2 is the same server, with its answers changed on the way."""
     with WrongModel(forward(f"{LOOPBACK}:{ports['v2']}")) as model:
         behind = {"v1": ports["v1"], "v2": model.port}
         with _stack(children, behind, runs, "bad") as (entrance, folder):
-            for scene in (*WRONG, *BROKEN):
-                model.fault, model.delay_s = scene.fault, scene.delay_s
+            for scene in (*WRONG, DEAD):
+                model.fault = scene.fault
                 if scene.dies:
                     model.kill()
                 yield _play(scene, entrance, folder, gates, runs)
@@ -196,7 +206,7 @@ def run(runs: Path = Path("runs/demo-rollout")) -> int:
         for port in ports.values():
             wait_serving(f"{LOOPBACK}:{port}", READY_TIMEOUT_S, children.check)
         print(f"{CAMERAS} cameras x {FPS} fps, {SHADOW_PERCENT} % compared; reports in {runs / 'reports'}")
-        for play in (_good, _bad):
+        for play in (_good, _late, _bad):
             outcomes += play(children, ports, gates, runs)
     print(
         f"\n{'candidate':<28}{'end':<12}{'took':>7}{'delivered':>11}{'errors':>8}{'drops':>7}{'by v2':>9}  as it must"
@@ -211,7 +221,7 @@ def run(runs: Path = Path("runs/demo-rollout")) -> int:
 def _models() -> dict[str, ServedModel]:
     models: dict[str, ServedModel] = {}
     for number, (name, precision) in enumerate(CANARY.items(), 1):
-        models[name] = prepare(Path("runs/models"), "demo", (640, 640), precision, number, print)
+        models[name] = prepare(Path("runs/models"), "demo", IMGSZ, precision, number, print)
     return models
 
 

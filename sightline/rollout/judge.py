@@ -13,8 +13,7 @@ from client.relay.shadow_gate import Check, judge
 from client.relay.shadow_statistics import share_interval
 from sightline.rollout.gates import Gates
 from sightline.rollout.source import Reading
-
-IN_TIME = 0.99  # what p99 means
+from sightline.rollout.state import IN_TIME
 
 
 @dataclass(slots=True)
@@ -26,6 +25,8 @@ class Window:
     _requests: list[int] = field(default_factory=list)
     _in_time: list[int] = field(default_factory=list)
     _answers: list[int] = field(default_factory=list)
+    _stable_in_time: list[int] = field(default_factory=list)
+    _stable_answers: list[int] = field(default_factory=list)
 
     def add(self, reading: Reading) -> None:
         """The next poll."""
@@ -33,14 +34,24 @@ class Window:
         if ok + failed:
             self._ok.append(ok)
             self._requests.append(ok + failed)
-        if reading.answers > self.last.answers:
-            # An answer that was counted between two of the poll's questions may miss in one of them.
-            self._in_time.append(max(0, reading.in_time - self.last.in_time))
-            self._answers.append(max(self._in_time[-1], reading.answers - self.last.answers))
-        self.last = reading
+        last, self.last = self.last, reading
+        _count(self._in_time, self._answers, last.in_time, reading.in_time, reading.answers - last.answers)
+        stable = reading.stable_answers - last.stable_answers
+        _count(
+            self._stable_in_time, self._stable_answers, last.stable_in_time, reading.stable_in_time, stable
+        )
 
-    def checks(self, gates: Gates, weight: int) -> list[Check]:
-        """Every gate that can be judged at this weight."""
+    def in_time(self, gates: Gates, before: float) -> float:
+        """The share of its answers that the candidate must give in time: IN_TIME, or what the stable version gives for
+        sure, where that is less. `before`: the same of the step before, for where the stable version has no frames.
+        """
+        if sum(self._stable_answers) < gates.min_requests:
+            return before
+        hits, of = np.array(self._stable_in_time, float), np.array(self._stable_answers, float)
+        return min(IN_TIME, share_interval(hits, of, gates.confidence)[1])
+
+    def checks(self, gates: Gates, weight: int, before: float = IN_TIME) -> list[Check]:
+        """Every gate that can be judged at this weight; `before` as in `in_time`."""
         found = []
         if gates.success_ratio is not None:
             found.append(
@@ -49,13 +60,24 @@ class Window:
                 )
             )
         if gates.age_p99_s is not None and weight > 0:  # a shadow has no age: nobody waits for it
+            least = self.in_time(gates, before)
             what = f"answers come within {gates.age_p99_s:g} s"
-            found.append(_counted("age_p99", self._in_time, self._answers, IN_TIME, gates, what))
+            if least < IN_TIME:
+                what += ", and the stable version's come late too"
+            found.append(_counted("age_p99", self._in_time, self._answers, least, gates, what))
         if (
             gates.agreement is not None and weight < 100
         ):  # else no frame is left that the stable version answers
             found += agreement_checks(self.last.agreement or {})
         return found
+
+
+def _count(in_time: list[int], answers: list[int], before: int, now: int, grown: int) -> None:
+    """A poll's answers."""
+    if grown > 0:
+        # An answer that was counted between two of the poll's questions may miss in one of them.
+        in_time.append(max(0, now - before))
+        answers.append(max(in_time[-1], grown))
 
 
 def _counted(name: str, hits: list[int], of: list[int], least: float, gates: Gates, what: str) -> Check:

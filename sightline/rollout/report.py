@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import html
-import io
 import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("svg")
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from mesh.run.rollout import replace
 from sightline.rollout.config import RolloutConfig
+from sightline.rollout.report_plots import COLOURS, gate_names, gate_plot, share_plot
 from sightline.rollout.state import Phase, State, read_history
 
-COLOURS = {"pass": "#18a058", "wait": "#c47f00", "fail": "#d6323c"}
-STABLE, CANDIDATE, QUIET = "#0f8f86", "#e07a1f", "#5d6775"
 STYLE = """
+:root { color-scheme: light; }
 body { max-width: 900px; margin: 32px auto; padding: 0 16px; color: #14181f; background: #fff;
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; }
 h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 16px; margin: 28px 0 8px; }
@@ -30,7 +23,8 @@ p { margin: 6px 0; } .quiet { color: #5d6775; font-size: 13px; }
 .verdict { padding: 10px 14px; border-left: 5px solid; background: #f3f4f6; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13.5px; }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid #dfe3e8; vertical-align: top; }
-th { font-weight: 600; color: #5d6775; } svg { width: 100%; height: auto; }
+th { font-weight: 600; color: #5d6775; }
+.plot { overflow-x: auto; } .plot svg { display: block; width: 100%; min-width: 640px; height: auto; }
 .pass { color: #12804a; } .wait { color: #9a6400; } .fail { color: #c22630; font-weight: 600; }
 """
 
@@ -53,7 +47,7 @@ def write_report(state: State, config: RolloutConfig) -> Path:
         "delivered": _since(history, "delivered"),
         "passed": [_told(entry) for entry in _step_ends(history)],
         "last_checks": last.get("checks", []),
-        "agreement": _newest_agreement(history),
+        "agreement": _newest_agreement(history, config),
     }
     replace(folder / "report.json", json.dumps(found, indent=1) + "\n")
     path = folder / "report.html"
@@ -72,9 +66,12 @@ def _step_ends(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [ends[step] for step in sorted(ends)]
 
 
-def _newest_agreement(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The last report that has frames: at 100 % none are left to compare."""
-    return next((e["agreement"] for e in reversed(history) if (e.get("agreement") or {}).get("frames")), None)
+def _newest_agreement(history: Sequence[dict[str, Any]], config: RolloutConfig) -> dict[str, Any] | None:
+    """The last report that has frames enough to judge, else any: at 100 % none are left to compare."""
+    gates = config.gates.agreement
+    found = [e["agreement"] for e in reversed(history) if (e.get("agreement") or {}).get("frames")]
+    enough = (report for report in found if gates and report["frames"] >= gates.min_frames)
+    return next(enough, found[0] if found else None)
 
 
 def _since(history: Sequence[dict[str, Any]], key: str) -> dict[str, int]:
@@ -86,7 +83,6 @@ def _since(history: Sequence[dict[str, Any]], key: str) -> dict[str, int]:
     return total
 
 
-# --- the page ------------------------------------------------------------------------------------------------
 def _page(
     state: State, config: RolloutConfig, history: Sequence[dict[str, Any]], found: dict[str, Any]
 ) -> str:
@@ -102,10 +98,11 @@ def _page(
         f'<p class="verdict" style="border-color:{colour}">{_text(state.reason)}</p>',
         f"<p>The cameras' frames meanwhile: {_text(cameras)}; delivered {_text(shares)}.</p>",
         "<h2>Weight and share</h2>",
-        _plot(history, _draw_share),
+        share_plot(history),
         "<h2>Gates</h2>",
-        '<p class="quiet">The estimate, its interval, and the limit (dashed), poll by poll.</p>',
-        *(_gate_plot(history, name) for name in _gate_names(history)),
+        '<p class="quiet">Poll by poll: the estimate (green passes, amber waits, red fails), its interval (grey), and '
+        "the limit (dashed). A new step (dotted) begins with few frames.</p>",
+        *(gate_plot(history, name) for name in gate_names(history)),
         "<h2>Each step's last judgement</h2>",
         _checks_table(_step_ends(history)),
         "<h2>What the candidate sees otherwise</h2>",
@@ -117,14 +114,6 @@ def _page(
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-
-
-def _gate_names(history: Sequence[dict[str, Any]]) -> list[str]:
-    """In the order of their first appearance, those that ever had a value and a limit."""
-    names: dict[str, None] = {}
-    for entry in history:
-        names |= {c["name"]: None for c in entry["checks"] if c["low"] is not None}
-    return list(names)
 
 
 def _checks_table(ends: Sequence[dict[str, Any]]) -> str:
@@ -164,7 +153,7 @@ def _differences(report: dict[str, Any] | None) -> str:
     )
     flips = ", ".join(f"{a} → {b} {n}" for a, b, n in report["flips"][:8])
     numbers = (
-        f"{report['frames']} frames of the last step that could be compared: agreement {report['agreement']:.3f}, "
+        f"{report['frames']} frames of the last step that had enough of them: agreement {report['agreement']:.3f}, "
         f"mean IoU {_number(report['mean_iou'])}, score drift {_number(report['score_drift'])}, "
         f"latency ratio {_number(report['latency_ratio'])}."
     )
@@ -181,76 +170,3 @@ def _number(value: float | None) -> str:
 
 def _text(value: object) -> str:
     return html.escape(str(value))
-
-
-# --- plots ---------------------------------------------------------------------------------------------------
-def _plot(history: Sequence[dict[str, Any]], draw: Any, height: float = 2.1) -> str:
-    """An SVG element; the same history gives the same text."""
-    with matplotlib.rc_context({"svg.hashsalt": "sightline", "font.size": 8.5, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, height), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e8ebef", linewidth=0.8)
-        axes.set_xlabel("s", color=QUIET)
-        draw(axes, history)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _draw_share(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
-    """The weight as a step, and the share of delivered frames between polls that are some seconds apart."""
-    times = [entry["at_s"] for entry in history]
-    axes.step(times, [entry["weight"] for entry in history], where="post", color=QUIET, label="weight")
-    by_version = sorted({name for entry in history for name in entry["delivered"]})
-    if len(by_version) > 1:
-        at_s, share = _shares(history, by_version[-1])
-        axes.plot(at_s, share, color=CANDIDATE, linewidth=1.4, label=f"share of {by_version[-1]}")
-    axes.set_ylim(-3, 103)
-    axes.set_ylabel("%", color=QUIET)
-    axes.legend(loc="upper left", frameon=False)
-
-
-def _shares(
-    history: Sequence[dict[str, Any]], version: str, apart_s: float = 1.5
-) -> tuple[list[float], list[float]]:
-    """In percent, of the frames delivered within `apart_s`."""
-    at_s: list[float] = []
-    share: list[float] = []
-    first = 0
-    for entry in history:
-        while entry["at_s"] - history[first]["at_s"] > apart_s:
-            first += 1
-        before = history[first]["delivered"]
-        grown = {name: n - before.get(name, 0) for name, n in entry["delivered"].items()}
-        total = sum(grown.values())
-        if total > 0 and min(grown.values()) >= 0:
-            at_s.append(entry["at_s"])
-            share.append(100 * grown.get(version, 0) / total)
-    return at_s, share
-
-
-def _gate_plot(history: Sequence[dict[str, Any]], name: str) -> str:
-    def draw(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
-        points = [
-            (entry["at_s"], check) for entry in entries for check in entry["checks"] if check["name"] == name
-        ]
-        known = [(at_s, check) for at_s, check in points if check["low"] is not None]
-        times = [at_s for at_s, _ in known]
-        # A step begins with few frames and wide intervals: a gap there, not a line across.
-        axes.vlines(
-            times, [c["low"] for _, c in known], [c["high"] for _, c in known], color="#cfd5dc", linewidth=2
-        )
-        colours = [COLOURS[check["verdict"]] for _, check in known]
-        axes.scatter(times, [check["value"] for _, check in known], s=6, c=colours, zorder=3)
-        axes.axhline(known[-1][1]["limit"], color=STABLE, linestyle="--", linewidth=1)
-        shown = [known[-1][1]["limit"], *(check["value"] for _, check in known)]
-        margin = 0.2 * (max(shown) - min(shown)) or 0.01
-        axes.set_ylim(
-            min(shown) - margin, max(shown) + margin
-        )  # the first intervals of a step would dwarf the rest
-        axes.set_ylabel(name, color=QUIET)
-        axes.set_xlim(0, max(1.0, history[-1]["at_s"]))
-
-    return _plot(history, draw, height=1.5)

@@ -11,7 +11,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -85,7 +88,7 @@ class World:
             self._second()
             self.now_s += 1.0
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, to: str, percent: int) -> None:
         self.weight = percent
 
     def read(self, window_s: float) -> Reading:
@@ -163,13 +166,15 @@ def rates(rollouts: int, say: Callable[[str], None]) -> dict[str, float]:
     say(f"{rollouts} rollouts each: steps 5, 20, 50, 100 %, 30 s each; {setting}")
     say(f"{'candidate':<12}{'promoted':>10}{'rolled back':>13}  at step")
     found = {}
-    for number, candidate in enumerate(CANDIDATES):
-        ends = [simulate(candidate, config, 1000 * number + seed) for seed in range(rollouts)]
-        steps = Counter(config.steps[end.step] for end in ends if end.phase is Phase.ROLLED_BACK)
-        promoted = sum(end.phase is Phase.PROMOTED for end in ends)
-        where = ", ".join(f"{step} %: {count}" for step, count in sorted(steps.items()))
-        say(f"{candidate.name:<12}{promoted:>10}{rollouts - promoted:>13}  {where}")
-        found[candidate.name] = promoted / rollouts
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for number, candidate in enumerate(CANDIDATES):
+            seeds = range(1000 * number, 1000 * number + rollouts)
+            ends = list(pool.map(partial(simulate, candidate, config), seeds, chunksize=5))
+            steps = Counter(config.steps[end.step] for end in ends if end.phase is Phase.ROLLED_BACK)
+            promoted = sum(end.phase is Phase.PROMOTED for end in ends)
+            where = ", ".join(f"{step} %: {count}" for step, count in sorted(steps.items()))
+            say(f"{candidate.name:<12}{promoted:>10}{rollouts - promoted:>13}  {where}")
+            found[candidate.name] = promoted / rollouts
     return found
 
 

@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -16,11 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from mesh.resources import MeshError
 from mesh.run.envoy import Admin
 from mesh.run.rollout import GONE, RolloutFolder, RunningMesh, served_weight
-from mesh.stack import SERVING
+from mesh.stack import SERVING, SERVING_PORT
 from sightline.rollout.gates import Gates
 
 TIMEOUT_S = 5.0
 LEAST_WINDOW_S = 1.0
+GIVEN_UP = "upstream_rq_tx_reset"  # Envoy's word
 # No proxy of the environment's: the relay is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -35,31 +36,36 @@ class Reading:
 
     `ok`, `failed`: the candidate's Predicts by Envoy's count, shadows too; without those that the picture or the
     relay's patience is to blame for. `in_time`, `answers`: its answers to live frames, and of them those not older
-    than the gate allows; a Predict that the relay gave up is one that was not in time. `frames`: the cameras', by what
-    became of them. `delivered`: by model version. `weight`: that Envoy serves, in percent; None: it has no split.
-    `agreement`: the relay's report (client/relay/shadow_http.py); None: not asked for.
+    than the gate allows; a Predict that the relay gave up is one that was not in time. `stable_in_time`,
+    `stable_answers`: the same of the other versions. `frames`: the cameras', by what became of them. `delivered`: by
+    model version. `weight`: that Envoy serves, in percent; None: it has no split. `agreement`: the relay's report
+    (client/relay/shadow_http.py); None: not asked for. `version`: what the candidate calls itself.
     """
 
     ok: int
     failed: int
     in_time: int
     answers: int
+    stable_in_time: int = 0
+    stable_answers: int = 0
     frames: dict[str, int] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     weight: int | None = None
     agreement: dict[str, Any] | None = None
+    version: str = ""
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """What only grows."""
+        mine = (self.ok, self.failed, self.in_time, self.answers, self.stable_in_time, self.stable_answers)
+        return (*mine, *self.frames.values())
 
     def before(self, other: Reading) -> bool:
-        """Whether no counter of this one is higher: else a part of the stack was started again in between."""
-        mine = (self.ok, self.failed, self.in_time, self.answers, *self.frames.values())
-        theirs = (
-            other.ok,
-            other.failed,
-            other.in_time,
-            other.answers,
-            *(other.frames.get(k, 0) for k in self.frames),
-        )
-        return all(a <= b for a, b in zip(mine, theirs, strict=True))
+        """Whether `other` counts on from here: else a part of the stack was started again in between, or the relay has
+        learned who the candidate is."""
+        theirs = replace(other, frames={name: other.frames.get(name, 0) for name in self.frames}).counters
+        grown = all(a <= b for a, b in zip(self.counters, theirs, strict=True))
+        return grown and self.version == other.version
 
 
 class Source(Protocol):
@@ -82,9 +88,25 @@ class LocalSource:
         except MeshError as error:
             raise SourceLost(str(error)) from None
         agreement = self._agreement(running, max(LEAST_WINDOW_S, window_s))
-        ok, failed, given_up, weight = self._envoy(running)
-        frames, delivered, in_time, answers = self._relay(running, agreement)
-        return Reading(ok, failed, in_time, answers + given_up, frames, delivered, weight, agreement)
+        version = str((agreement or {}).get("candidate_version") or self._to.removeprefix("v"))
+        predicts, weight = self._envoy(running)
+        frames, delivered, ages = self._relay(running)
+        mine, stable = ages.pop(version, Counter()), sum(ages.values(), Counter())
+        ours = predicts.pop(self._to, Counter())
+        return Reading(
+            ours["success"],
+            # CANCELLED (1) is the relay's doing, INVALID_ARGUMENT (3) the picture's.
+            ours["failure"] - ours["1"] - ours["3"],
+            mine["in time"],
+            mine["all"] + ours[GIVEN_UP],
+            stable["in time"],
+            stable["all"] + sum(counts[GIVEN_UP] for counts in predicts.values()),
+            frames,
+            delivered,
+            weight,
+            agreement,
+            version,
+        )
 
     def _agreement(self, running: RunningMesh, window_s: float) -> dict[str, Any] | None:
         if self._gates.agreement is None:
@@ -93,49 +115,43 @@ class LocalSource:
         found: dict[str, Any] = json.loads(_get(f"{running.relay}/v1/shadow?{query}"))
         return found
 
-    def _envoy(self, running: RunningMesh) -> tuple[int, int, int, int | None]:
-        """Predicts that succeeded, that failed, that were given up, and the weight."""
+    def _envoy(self, running: RunningMesh) -> tuple[dict[str, Counter[str]], int | None]:
+        """Each subset's Predicts by what became of them, and the candidate's weight."""
         admin = Admin(Path(running.admin))
-        prefix = rf"^cluster\.outbound\|8500\|{self._to}\|{SERVING}\..*\."
+        prefix = rf"^cluster\.outbound\|{SERVING_PORT}\|[^|]+\|{SERVING}\..*\."
         try:
-            stats = admin.stats(prefix + r"(grpc\.(success|failure|1|3)|upstream_rq_tx_reset)$")
-            weight = served_weight(admin)
+            stats = admin.stats(prefix + rf"(grpc\.(success|failure|1|3)|{GIVEN_UP})$")
+            weight = served_weight(admin, self._to)
         except GONE as error:
             raise SourceLost(f"Envoy does not answer: {error or type(error).__name__}") from None
-        counts: Counter[str] = Counter()
+        counts: dict[str, Counter[str]] = {}
         for name, value in stats.items():
-            counts[name.rpartition(".")[2]] += int(value)
-        # CANCELLED (1) is the relay's doing, INVALID_ARGUMENT (3) the picture's.
-        failed = counts["failure"] - counts["1"] - counts["3"]
-        return counts["success"], failed, counts["upstream_rq_tx_reset"], weight
+            counts.setdefault(name.split("|")[2], Counter())[name.rpartition(".")[2]] += int(value)
+        return counts, weight
 
-    def _relay(
-        self, running: RunningMesh, agreement: dict[str, Any] | None
-    ) -> tuple[dict[str, int], dict[str, int], int, int]:
-        """Frames by outcome and delivered ones by version; the candidate's answers in time, and all of them."""
+    def _relay(self, running: RunningMesh) -> tuple[dict[str, int], dict[str, int], dict[str, Counter[str]]]:
+        """Frames by outcome; delivered ones by version; and each version's answers to live frames: in time, and all."""
         frames: Counter[str] = Counter()
         delivered: Counter[str] = Counter()
-        version = str((agreement or {}).get("candidate_version") or self._to.removeprefix("v"))
-        ages: dict[float, int] = {}
-        answers = 0
+        ages: dict[str, Counter[str]] = {}
+        limit, known = self._gates.age_p99_s, set()
         for family in text_string_to_metric_families(_get(f"{running.relay}/metrics")):
             for sample in family.samples:
-                if sample.name == "sightline_relay_frames_total":
-                    frames[sample.labels["outcome"]] += int(sample.value)
-                elif sample.name == "sightline_relay_served_total":
-                    delivered["v" + sample.labels["model_version"]] += int(sample.value)
-                elif sample.labels.get("model_version") != version:
-                    continue
-                elif sample.name == "sightline_relay_answer_age_seconds_bucket":
-                    ages[float(sample.labels["le"])] = int(sample.value)
-                elif sample.name == "sightline_relay_answer_age_seconds_count":
-                    answers = int(sample.value)
-        limit = self._gates.age_p99_s
-        if ages and limit is not None and limit not in ages:
-            raise ValueError(
-                f"age_p99_s: expected one of {', '.join(f'{age:g}' for age in ages)}, got {limit:g}"
-            )
-        return dict(frames), dict(delivered), ages.get(limit or 0.0, 0), answers
+                name, labels, value = sample.name, sample.labels, int(sample.value)
+                if name == "sightline_relay_frames_total":
+                    frames[labels["outcome"]] += value
+                elif name == "sightline_relay_served_total":
+                    delivered["v" + labels["model_version"]] += value
+                elif name == "sightline_relay_answer_age_seconds_bucket":
+                    known.add(float(labels["le"]))
+                    if float(labels["le"]) == limit:
+                        ages.setdefault(labels["model_version"], Counter())["in time"] = value
+                elif name == "sightline_relay_answer_age_seconds_count":
+                    ages.setdefault(labels["model_version"], Counter())["all"] = value
+        if known and limit is not None and limit not in known:
+            bounds = ", ".join(f"{bound:g}" for bound in sorted(known))
+            raise ValueError(f"age_p99_s: expected one of {bounds}, got {limit:g}")
+        return dict(frames), dict(delivered), ages
 
 
 def _get(url: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from mesh.run.rollout import replace
 
+IN_TIME = 0.99  # what p99 means
+
 
 class Phase(StrEnum):
     """Where a rollout is."""
@@ -41,7 +43,9 @@ class Command(StrEnum):
 
 @dataclass(slots=True)
 class State:
-    """`config`: of RolloutConfig.as_json. `step`: index of the present one. `report`: folder of its records."""
+    """`config`: of RolloutConfig.as_json. `step`: index of the present one. `report`: folder of its records. `in_time`:
+    the share of its answers that the candidate had to give in time in the step before (Window.in_time). `version`: what
+    the candidate called itself then."""
 
     config: dict[str, Any]
     report: str
@@ -49,6 +53,8 @@ class State:
     phase: Phase = Phase.RUNNING
     step: int = 0
     reason: str = ""
+    in_time: float = IN_TIME
+    version: str = ""
 
 
 class Store(Protocol):

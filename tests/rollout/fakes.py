@@ -18,13 +18,15 @@ from client.predict import GET_MODEL_STATUS, PREDICT, Prediction
 from client.security import Security
 from client.wire import tfserving_pb2 as tfs
 from loadtest.wrong_model import WrongModel, encode
+from mesh.kustomize import load
 from mesh.render.topology import Address
 from mesh.run import Mesh, MeshConfig
-from mesh.run.rollout import RolloutFolder, RunningMesh
+from mesh.run.rollout import RolloutFolder, subsets_of
 from mesh.stack import istio_folder, stack_topology
 from sightline.ports import free_port
 from sightline.rollout.camera import CountedCamera
 from tests.client.fakes import NumberSource, RelayThread
+from tests.mesh.live.support import component, operation
 
 Answer = Callable[[bytes], bytes]
 LABELS = ("person", "car", "bus", "bicycle")
@@ -151,11 +153,22 @@ class Stack:
 
     def wait_for_answers(self) -> None:
         """Until the candidate's answers have an age."""
-        RolloutFolder(self.folder).set_weight(50)
-        end_s = time.monotonic() + 20
+        RolloutFolder(self.folder).set_weight("v2", 50)
+        end_s = time.monotonic() + 60
         while not self.relay.count("sightline_relay_answer_age_seconds_count", model_version="2"):
             assert time.monotonic() < end_s
             time.sleep(0.05)
+
+
+def _short_ejections(folder: Path) -> Path:
+    """A component: what failed in one test is back in the next."""
+    return component(
+        folder,
+        "DestinationRule",
+        "tf-serving",
+        operation("replace", "/spec/trafficPolicy/outlierDetection/interval", "200ms"),
+        operation("replace", "/spec/trafficPolicy/outlierDetection/baseEjectionTime", "500ms"),
+    )
 
 
 @contextmanager
@@ -176,7 +189,7 @@ def running(
         config = MeshConfig(
             (istio / "base",),
             stack_topology(servers, listen, outbound=outbound),
-            (folder.folder,),
+            (_short_ejections(tmp_path / "ejections"), *folder.components),
             mesh_config=istio / "install" / "istiod-values.yaml",
             state=tmp_path / "state",
             log=lambda line: None,
@@ -189,5 +202,5 @@ def running(
         stack.enter_context(relay)
         assert mesh.envoy is not None
         made = Stack(folder.folder, mesh, models[0], models[1], relay)
-        folder.announce(RunningMesh(str(mesh.envoy.admin_socket), made.http))
+        folder.announce(mesh.envoy.admin_socket, made.http, subsets_of(load(config.paths)))
         yield made

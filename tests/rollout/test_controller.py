@@ -34,6 +34,7 @@ class World:
 
     ok_share: float = 1.0
     in_time_share: float = 1.0
+    stable_in_time_share: float = 1.0
     shadows: float = 10.0
     frames: float = 20.0
     weight: int = 20  # that the mesh serves
@@ -45,9 +46,10 @@ class World:
     weights: list[tuple[float, int]] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    labelled: list[int] = field(default_factory=list)  # at which weight the labels were moved
     kill_at: int = -1  # after so many effects
     effects: int = 0
-    counts: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    counts: list[float] = field(default_factory=lambda: [0.0] * 6)
     restart_at_s: float = -1.0  # a part of the stack is started again: its counters begin at 0
     asked_while_lost: int = 0
     poll_s: float = 0.5
@@ -62,7 +64,7 @@ class World:
         self.saved = copy.deepcopy(state)
         self._effect()
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, to: str, percent: int) -> None:
         self._effect()
         self.weights.append((self.now_s, percent))
         if self.obeys:
@@ -81,21 +83,30 @@ class World:
         if self.lost(self.now_s):
             self.asked_while_lost += 1
             raise SourceLost("the relay does not answer")
-        ok, failed, in_time, answers = (int(count) for count in self.counts)
-        return Reading(ok, failed, in_time, answers, weight=self.weight)
+        return Reading(*(int(count) for count in self.counts), weight=self.weight)  # type: ignore[arg-type, misc]
 
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
         user = self.frames * self.weight / 100 * seconds
-        requests = user + self.shadows * seconds
-        for index, count in enumerate(
-            (requests * self.ok_share, requests * (1 - self.ok_share), user * self.in_time_share, user)
-        ):
-            self.counts[index] += count
+        requests, stable = user + self.shadows * seconds, self.frames * seconds - user
+        grown = (
+            requests * self.ok_share,
+            requests * (1 - self.ok_share),
+            user * self.in_time_share,
+            user,
+            stable * self.stable_in_time_share,
+            stable,
+        )
+        self.counts = [count + more for count, more in zip(self.counts, grown, strict=True)]
         if 0 <= self.restart_at_s <= self.now_s:
-            self.counts, self.restart_at_s = [0.0] * 4, -1.0
+            self.counts, self.restart_at_s = [0.0] * 6, -1.0
         if self.now_s > 100_000:
             raise TimeoutError
+
+    def promoted(self, _state: State) -> None:
+        self._effect()
+        self.labelled.append(self.weight)
+        self._effect()
 
     def run(self, config: RolloutConfig = CONFIG, limit_s: float = 1e9) -> State:
         """A controller from its start, or from what the last one left, to its end."""
@@ -108,7 +119,8 @@ class World:
                 raise TimeoutError
 
         clock = Clock(lambda: self.now_s, sleep, self.poll_s)
-        return Controller(config, copy.deepcopy(state), (self, self, self), self.said.append, clock).run()
+        parts, state = (self, self, self), copy.deepcopy(state)
+        return Controller(config, state, parts, self.said.append, clock, self.promoted).run()
 
     @property
     def steps(self) -> list[int]:
@@ -119,6 +131,7 @@ def test_a_good_candidate_takes_every_step_and_each_for_its_hold() -> None:
     world = World()
     assert world.run().phase is Phase.PROMOTED
     assert world.steps == [5, 50, 100]
+    assert world.labelled == [100]
     times = [at_s for at_s, _ in world.weights]
     assert all(after - before >= CONFIG.hold_s for before, after in pairwise(times))
 
@@ -135,6 +148,34 @@ def test_a_bad_candidate_loses_its_frames_at_once(change: dict[str, Any], gate: 
     assert world.records[-1]["verdict"] == "fail"
     # At the poll that said so, not at the end of the hold.
     assert world.weights[-1][0] - world.weights[0][0] == world.records[-1]["held_s"] + 0.5
+
+
+def test_a_machine_that_is_late_with_both_does_not_blame_the_candidate() -> None:
+    """At 100 % too, where the stable version has no frames any more; and whoever goes on in between knows."""
+    world = World(in_time_share=0.8, stable_in_time_share=0.8, poll_s=2.0)
+    assert world.run().phase is Phase.PROMOTED
+    (last,) = [check for check in world.records[-1]["checks"] if check["name"] == "age_p99"]
+    assert 0.5 < last["limit"] < 0.8
+    assert "the stable version's come late too" in last["text"]
+    world = World(in_time_share=0.8, stable_in_time_share=0.8, poll_s=2.0)
+    before = world.sleep
+
+    def sleep(seconds: float) -> None:
+        before(seconds)
+        if world.weight == 100 and world.kill_at < 0:
+            world.kill_at = world.effects
+
+    world.sleep = sleep  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        world.run()
+    world.sleep, world.kill_at = before, -1  # type: ignore[method-assign]
+    assert world.run().phase is Phase.PROMOTED
+
+
+def test_a_candidate_that_is_later_than_a_late_stable_version_goes_back() -> None:
+    state = World(in_time_share=0.5, stable_in_time_share=0.8).run()
+    assert state.phase is Phase.ROLLED_BACK
+    assert "age_p99 0.5" in state.reason
 
 
 def test_no_traffic_waits_for_ever_and_is_neither_good_nor_bad() -> None:
@@ -249,6 +290,7 @@ def test_a_controller_killed_at_any_point_ends_as_it_would_have(good: bool) -> N
         state = world.run()
         assert (state.phase, state.step) == (end.phase, end.step), kill_at
         assert world.weight == (100 if good else 0), kill_at
+        assert set(world.labelled) == ({100} if good else set()), kill_at
         assert world.steps == sorted(world.steps, key=lambda percent: percent or 1000), (
             kill_at
         )  # never backwards
@@ -267,8 +309,6 @@ def test_a_way_back_that_was_begun_is_finished_whatever_the_numbers_say() -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"to": "v1"}, "--to"),
-        ({"to": "v3"}, "--to"),
         ({"steps": ()}, "--steps"),
         ({"steps": (5, 5)}, "--steps"),
         ({"steps": (50, 20)}, "--steps"),

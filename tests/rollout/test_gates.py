@@ -112,7 +112,9 @@ def test_flagger_judges_by_the_same_limits() -> None:
 
 @needs_kubectl
 def test_argo_steers_routes_and_subsets_that_are_there() -> None:
-    routing = one("rollouts-argo", "Rollout", "tf-serving-rollout")["strategy"]["canary"]["trafficRouting"]["istio"]
+    routing = one("rollouts-argo", "Rollout", "tf-serving-rollout")["strategy"]["canary"]["trafficRouting"][
+        "istio"
+    ]
     rules = one("rollouts-argo", "VirtualService", routing["virtualService"]["name"])["http"]
     subsets = {
         s["name"]

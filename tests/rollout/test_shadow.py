@@ -24,6 +24,7 @@ from sightline.rollout.camera import CountedCamera
 from tests.client.fakes import NumberSource, RelayThread
 from tests.rollout.fakes import Scene, TwoVersions
 
+LIMIT_S = 60.0  # to see what must come; on a busy machine
 LIMITS = "agreement=0.97&class_agreement=0.85&mean_iou=0.9&score_drift=0.05&min_frames=20"
 
 
@@ -56,11 +57,16 @@ def film(relay: RelayThread, until: Callable[[], bool], fps: float = 50.0, **mor
     """A camera that streams until something is so."""
     source = NumberSource(None, live=True, interval_s=1 / fps)
     with CountedCamera(source, relay.target, Security(), **more) as camera:
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + LIMIT_S
         while not until():
             assert time.monotonic() < end_s
             time.sleep(0.02)
     return camera
+
+
+def answers(relay: RelayThread, code: int, path: str, body: object = None) -> Callable[[], bool]:
+    """Whether the gate says so by now: how many frames that takes depends on how they spread over the seconds."""
+    return lambda: ask(relay, path, body)[0] == code
 
 
 def compared(relay: RelayThread, count: int) -> Callable[[], bool]:
@@ -89,14 +95,15 @@ def test_the_gate_waits_and_passes(relay: RelayThread) -> None:
     status, found = ask(relay, f"/v1/shadow/gate?{LIMITS}")
     assert (status, found["verdict"]) == (425, "wait")
     assert "0 of 20 frames" in found["reason"]
-    film(relay, compared(relay, 60))
+    film(relay, answers(relay, 200, f"/v1/shadow/gate?{LIMITS}"))
     status, found = ask(relay, f"/v1/shadow/gate?{LIMITS}")
     assert (status, found["verdict"]) == (200, "pass"), found
+    assert found["frames"] >= 20
 
 
 def test_the_gate_fails(relay: RelayThread, server: TwoVersions) -> None:
     server.candidate = lambda request: encode(Prediction("yolov8", 2, [], [], [], []))
-    film(relay, compared(relay, 150))
+    film(relay, answers(relay, 409, f"/v1/shadow/gate?{LIMITS}"))
     status, found = ask(relay, f"/v1/shadow/gate?{LIMITS}")
     assert (status, found["verdict"]) == (409, "fail")
     assert "missed" in found["reason"]
@@ -107,12 +114,11 @@ def test_flaggers_webhooks_ask_the_same(relay: RelayThread) -> None:
     sent = {"name": "tf-serving", "namespace": "object-detection", "phase": "Progressing", "checksum": "1"}
     assert ask(relay, "/v1/shadow/gate", {**sent, "metadata": limits})[0] == 425
     assert ask(relay, "/v1/shadow/gate", {**sent, "metadata": {**limits, "expect": "fail"}})[0] == 425
-    film(relay, compared(relay, 60))
-    assert ask(relay, "/v1/shadow/gate", {**sent, "metadata": limits})[0] == 200
+    film(relay, answers(relay, 200, "/v1/shadow/gate", {**sent, "metadata": limits}))
     # A rollback webhook goes back on 200, so a good candidate must not be 200.
     assert ask(relay, "/v1/shadow/gate", {**sent, "metadata": {**limits, "expect": "fail"}})[0] == 425
     strict = {**limits, "mean_iou": "0.999999", "expect": "fail"}
-    assert ask(relay, "/v1/shadow/gate", {**sent, "metadata": strict})[0] == 200
+    film(relay, answers(relay, 200, "/v1/shadow/gate", {**sent, "metadata": strict}))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +160,7 @@ def test_a_header_that_is_not_routed_is_no_agreement(server: TwoVersions) -> Non
     """Without a mesh the header reaches the same version: that must not look like a perfect candidate."""
     server.candidate = Scene(1)
     with RelayThread(server.target, http_port=0, shadow_percent=100) as relay:
-        film(relay, lambda: relay.count("sightline_shadow_frames_total", reason="SAME_VERSION") > 30)
+        film(relay, lambda: relay.count("sightline_shadow_frames_total", reason="SAME_VERSION") >= 1)
         status, found = ask(relay, f"/v1/shadow/gate?{LIMITS}")
         assert (status, found["frames"]) == (425, 0)
         assert "with and without the header" in found["reason"]
@@ -221,7 +227,7 @@ def test_the_worst_pictures_are_kept_when_asked_for(server: TwoVersions) -> None
         for name in "abc":
             source = NumberSource(None, live=True, interval_s=0.02, camera_id=name)
             with CountedCamera(source, relay.target, Security()):
-                end_s = time.monotonic() + 20
+                end_s = time.monotonic() + LIMIT_S
                 before = relay.count("sightline_shadow_frames_total", outcome="compared")
                 while not compared(relay, int(before) + 20)():
                     assert time.monotonic() < end_s
@@ -288,7 +294,9 @@ def test_without_scipy_one_line_says_what_to_install() -> None:
 def test_what_is_wrong_is_named(relay: RelayThread, server: TwoVersions, fault: str, name: str) -> None:
     with WrongModel(Scene(2), fault=fault) as model:
         server.candidate = forward(f"127.0.0.1:{model.port}")
-        film(relay, compared(relay, 120))
-        found = ask(relay, f"/v1/shadow?{LIMITS}")[1]
-        failed = {check["name"] for check in found["checks"] if check["verdict"] == "fail"}
-        assert name in failed, found["reason"]
+
+        def failed() -> set[str]:
+            checks = ask(relay, f"/v1/shadow?{LIMITS}")[1]["checks"]
+            return {check["name"] for check in checks if check["verdict"] == "fail"}
+
+        film(relay, lambda: name in failed())

@@ -54,6 +54,17 @@ def test_delay_hits_its_percentage(pair: Versions, tmp_path: Path) -> None:
         assert caller.codes == {OK: 500}
 
 
+def test_delay_v2_leaves_v1_alone(pair: Versions, tmp_path: Path) -> None:
+    with called(pair, tmp_path, FAULTS / "delay-v2") as (mesh, caller):
+        began_s = time.monotonic()
+        assert caller.predict([("version", "v2")]) is OK
+        assert time.monotonic() - began_s >= 0.5
+        caller.many(50)
+        assert caller.codes == {OK: 51}
+        assert mesh.stats().faults["delays"] == caller.versions[2]
+        assert caller.versions[1] > 0
+
+
 @pytest.mark.parametrize("fault", ["abort-one-camera", "delay-one-camera"])
 def test_fault_of_one_camera_leaves_the_others_alone(pair: Versions, tmp_path: Path, fault: str) -> None:
     with called(pair, tmp_path, FAULTS / fault) as (mesh, caller):
