@@ -160,6 +160,8 @@ class Shadow:
             self._thread, compare, stable, candidate, self._known
         )
         self.problem = ""
+        if self.evidence.versions != versions:
+            self.pairs.clear()  # what two others disagreed on is history
         now_s = self._loop.time()
         self.evidence.add(now_s, versions, difference, *took_s)
         self.metrics.compared(difference, *took_s)

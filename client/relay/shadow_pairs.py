@@ -56,6 +56,10 @@ class Pairs:
         while len(self._pairs) > self._limit or sum(len(pair.image) for pair in self._pairs) > MAX_BYTES:
             self._pairs.pop()
 
+    def clear(self) -> None:
+        """Forget them; numbers are not given again."""
+        self._pairs.clear()
+
     def all(self) -> list[Pair]:
         """The worst first."""
         return list(self._pairs)

@@ -245,6 +245,35 @@ def test_the_worst_pictures_are_kept_when_asked_for(server: TwoVersions) -> None
             assert (answer.status, answer.read()) == (204, b"")
 
 
+def test_a_rollout_the_other_way_begins_anew(relay: RelayThread, server: TwoVersions) -> None:
+    """The stable version is the candidate now: nothing that was compared before counts, and no picture stays."""
+    server.candidate = Scene(2, worse=0.3)
+    film(relay, compared(relay, 20))
+    (before,) = {pair["number"] for pair in ask(relay, "/v1/shadow/pairs")[1]["pairs"]}
+    server.stable, server.candidate = Scene(2), Scene(1, worse=0.3)
+    film(relay, lambda: ask(relay, "/v1/shadow")[1]["stable_version"] == 2)
+    film(relay, compared(relay, int(relay.count("sightline_shadow_frames_total", outcome="compared")) + 20))
+    report = ask(relay, "/v1/shadow")[1]
+    assert (report["stable_version"], report["candidate_version"]) == (2, 1)
+    assert report["missed"]
+    assert not report["extra"]
+    pairs = ask(relay, "/v1/shadow/pairs")[1]["pairs"]
+    assert {pair["stable"]["version"] for pair in pairs} == {2}
+    assert min(pair["number"] for pair in pairs) > before
+
+
+def test_a_candidate_that_has_all_frames_is_looked_for_now_and_then(
+    relay: RelayThread, server: TwoVersions
+) -> None:
+    film(relay, compared(relay, 5))
+    server.stable = Scene(2)
+    film(relay, lambda: relay.count("sightline_shadow_frames_total", reason="candidate") >= 50)
+    shadows = server.shadows
+    film(relay, lambda: server.shadows > shadows)  # it might be another one by now
+    assert ask(relay, "/v1/shadow?window_s=5")[1]["candidate_version"] == 2
+    assert relay.count("sightline_shadow_frames_total", outcome="failed") == 0
+
+
 def test_a_relay_that_compares_nothing_says_so(server: TwoVersions) -> None:
     with RelayThread(server.target, http_port=0) as relay:
         assert ask(relay, "/v1/shadow") == (200, ask(relay, "/v1/shadow")[1])
