@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A measurement with one limit: how many of its Predicts ended, were answered, and how long all of them took."""
+    """A measurement with one limit: how many of its Predicts ended, were answered in time, and how long all took."""
 
     limit: int
     began_s: float
@@ -59,7 +59,7 @@ class Turn:
 
     @property
     def rate(self) -> float:
-        """Answers a second, by Little's law: `limit` Predicts were under way all the time."""
+        """Answers in time a second, by Little's law: `limit` Predicts were under way all the time."""
         return self.limit * self.answered / self.total_s
 
     def complete(self, now_s: float, longest_s: float) -> bool:
@@ -103,9 +103,9 @@ class InFlightLimit:
     A server that infers k frames at once gains nothing from more than that: they grow old in its queue, and when
     all of them expire there it works for nobody, because it cannot tell. What k is depends on cores, versions,
     replicas and neighbours, and changes. So while frames wait for a place, turns are measured: with the limit as it
-    is, with a quarter more, which stays if throughput gains 5 %, and with a quarter less, which stays if it loses
-    less than 3 %. Before the first trial that failed, more means twice as much. When frames expire at the server and
-    one Predict after the other takes twice as long as it did, the limit is halved at once.
+    is, with a quarter more, which stays if throughput (of answers in time) gains 5 %, and with a quarter less, which
+    stays if it loses less than 3 %. Before the first trial that failed, more means twice as much. When frames expire
+    at the server and one Predict after the other takes twice as long as it did, the limit is halved at once.
 
     Times are monotonic seconds.
     """
@@ -136,8 +136,11 @@ class InFlightLimit:
         self._turn.under_way.add(place)
         return place
 
-    def ended(self, place: Place | None, took_s: float, now_s: float, *, answered: bool, full: bool) -> None:
-        """A Predict was answered after `took_s`, or given up. `full`: the limit is reached, and frames wait."""
+    def ended(
+        self, place: Place | None, took_s: float, now_s: float, *, answered: bool, late: bool, full: bool
+    ) -> None:
+        """A Predict was answered after `took_s`, or given up. `late`: its frame had expired, so that the answer is of
+        no use; `full`: the limit is reached, and frames wait."""
         self.typical_s += (took_s - self.typical_s) / 16 if self.typical_s else took_s
         if self._base_turn is not None:
             self._slow_run = self._slow_run + 1 if took_s >= 2 * self._base_turn.mean_s else 0
@@ -148,7 +151,7 @@ class InFlightLimit:
             return
         turn.under_way.discard(place)
         if full:
-            turn.add(took_s, answered=answered)
+            turn.add(took_s, answered=answered and not late)
             if turn.complete(now_s, self._range.longest_s) or self._hopeless(turn):
                 turn.close(now_s)
                 self._turn = Turn(self._decide(turn), now_s)
@@ -174,7 +177,7 @@ class InFlightLimit:
 
     def _hopeless(self, turn: Turn) -> bool:
         base = self._base_turn
-        if base is None or turn.limit >= self._base or turn.predicts < HOPELESS_PREDICTS:
+        if base is None or turn.limit == self._base or turn.predicts < HOPELESS_PREDICTS:
             return False
         return turn.rate < HOPELESS * base.rate * (1 - 2 * turn.error)
 

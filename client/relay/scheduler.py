@@ -109,13 +109,14 @@ class Scheduler:
         place = self.limit.started(in_flight, started_s)
         outcome = await self._predict(camera, slot)
         now_s = self._loop.time()
+        late = slot.expired(now_s)
         if outcome is Outcome.REFUSED:
             self.limit.refused(now_s)
         else:
             answered = outcome is Outcome.ANSWERED
             full = bool(self._queue) and self.in_flight >= self.limit.value
-            self.limit.ended(place, now_s - started_s, now_s, answered=answered, full=full)
-        if slot.expired(now_s):
+            self.limit.ended(place, now_s - started_s, now_s, answered=answered, late=late, full=full)
+        if late:
             self._late.labels(outcome.value).inc()
             self.limit.late(now_s)
 

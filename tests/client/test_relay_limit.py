@@ -27,6 +27,7 @@ class Simulation:
         self.service_s, self.workers, self.max_age_s = service_s, workers, max_age_s
         self.now_s = 100.0
         self.lost_share = 0.0
+        self.in_time = 0  # answers
         self._random = random.Random(1)
         self._events: list[tuple[float, int, str, Place | None, float]] = []
         self._waiting: deque[tuple[Place | None, float]] = deque()
@@ -66,9 +67,12 @@ class Simulation:
         took_s = self.now_s - sent_s
         full = self._in_flight >= self.limit.value
         self._in_flight -= 1
-        self.limit.ended(place, took_s, self.now_s, answered=answered, full=full)
-        if took_s > self.max_age_s:
+        late = took_s > self.max_age_s
+        self.limit.ended(place, took_s, self.now_s, answered=answered, late=late, full=full)
+        if late:
             self.limit.late(self.now_s)
+        elif answered:
+            self.in_time += 1
 
     def _after(self, delay_s: float, what: str, place: Place | None, sent_s: float) -> None:
         self._number += 1
@@ -114,6 +118,22 @@ def test_a_server_that_slows_down_is_given_less_within_seconds() -> None:
     assert limit < 3
 
 
+@pytest.mark.parametrize(
+    ("workers", "max_age_s"), [(1, 0.25), (2, 0.25), (2, 0.5), (4, 0.25), (8, 0.25), (16, 0.3)]
+)
+def test_a_server_that_suddenly_takes_ten_times_as_long_still_answers_in_time(
+    workers: int, max_age_s: float
+) -> None:
+    """As one that is starved of CPU: what waits in its queue expires there, and it would work for nobody."""
+    server = Simulation(lambda _: 0.02, workers, max_age_s=max_age_s)
+    server.run(20)
+    server.service_s = lambda _: 0.2
+    server.run(10)
+    server.in_time = 0
+    server.run(20)
+    assert server.in_time >= 0.75 * 20 * workers / 0.2
+
+
 def test_a_server_that_grows_is_given_more_within_seconds() -> None:
     server = Simulation(lambda _: 0.04, 1)
     assert server.run(20)[1] < 3
@@ -154,11 +174,11 @@ def test_a_frame_is_doomed_if_even_the_fastest_predict_would_be_too_slow() -> No
     limit = InFlightLimit(8)
     assert not limit.doomed(0.001, 100.0)  # nothing is known yet
     for took_s in (0.05, 0.03, 0.04):
-        limit.ended(None, took_s, 100.0, answered=True, full=False)
+        limit.ended(None, took_s, 100.0, answered=True, late=False, full=False)
     assert limit.doomed(0.029, 100.1)
     assert not limit.doomed(0.031, 100.1)
     assert not limit.doomed(0.001, 102.0)  # long ago: the server may be faster now
-    limit.ended(None, 0.06, 106.0, answered=True, full=False)
+    limit.ended(None, 0.06, 106.0, answered=True, late=False, full=False)
     assert not limit.doomed(0.031, 106.0)  # the window before counts
-    limit.ended(None, 0.06, 112.0, answered=True, full=False)
+    limit.ended(None, 0.06, 112.0, answered=True, late=False, full=False)
     assert limit.doomed(0.05, 112.0)  # and the one before that does not

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,7 @@ import pytest
 from client import DetectionStream, RelayTransport, Result, Status, StreamConfig
 from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
-from tests.client.fakes import NumberSource, RelayThread, image_of
+from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, image_of
 
 CAMERAS, WORKERS, SERVICE_S = 16, 2, 0.02
 CAPACITY = WORKERS / SERVICE_S
@@ -47,10 +48,12 @@ def server() -> Iterator[str]:
 class Camera:
     """Streams `fps` small frames a second and keeps what came back."""
 
-    def __init__(self, target: str, number: int, fps: float, priority: int = 1) -> None:
+    def __init__(
+        self, target: str, number: int, fps: float, priority: int = 1, max_age_s: float = MAX_AGE_S
+    ) -> None:
         source = NumberSource(None, live=True, interval_s=1 / fps, camera_id=f"camera{number}")
         transport = RelayTransport(target, priority=priority)
-        self.stream = DetectionStream(source, transport, StreamConfig(max_age_s=MAX_AGE_S))
+        self.stream = DetectionStream(source, transport, StreamConfig(max_age_s=max_age_s))
         self.results: list[tuple[float, Result]] = []
         self._taker = threading.Thread(target=self._take)
         self._taker.start()
@@ -205,4 +208,29 @@ def test_a_camera_that_comes_and_goes_piles_up_nothing_at_the_server(server: str
             time.sleep(1.0)
             ages_s = camera.ages_s(since_s, since_s + 1.0)
         assert len(ages_s) >= 20
+    relay.assert_balanced()
+
+
+def test_a_server_that_suddenly_takes_ten_times_as_long_goes_on_answering_in_time() -> None:
+    """As when others take its CPU. What waits in its queue would expire there, and it would work for nobody."""
+    slow_s = 10 * SERVICE_S
+    with FakeModelServer(latency_s=SERVICE_S, threads=WORKERS) as server, RelayThread(server.target) as relay:
+        with ExitStack() as stack:
+            cameras = [stack.enter_context(Camera(relay.target, i, 12, max_age_s=0.5)) for i in range(8)]
+
+            def delivered(seconds: float) -> int:
+                before = sum(camera.stream.account.delivered for camera in cameras)
+                time.sleep(seconds)
+                return sum(camera.stream.account.delivered for camera in cameras) - before
+
+            assert delivered(SETTLE_S) > 0
+            server.latency_s = slow_s
+            time.sleep(SETTLE_S)
+            until_s = time.monotonic() + 60
+            while delivered(2.0) < 0.7 * 2.0 * WORKERS / slow_s:
+                assert time.monotonic() < until_s
+            server.latency_s = SERVICE_S
+            while delivered(1.0) < 0.3 * CAPACITY:  # it is found again, too
+                assert time.monotonic() < until_s
+        relay.wait_idle()
     relay.assert_balanced()
