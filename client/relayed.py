@@ -20,6 +20,10 @@ from client.wire import relay_pb2 as pb
 DETECT = "/sightline.v1.Relay/Detect"
 HELLO = ("sightline-relay", "v1")  # the relay's initial metadata: it has taken the stream
 GOODBYE_S = 0.2  # for the end of a stream whose results are all here
+TELL_CLOSING = (
+    "sightline-closing",
+    "1",
+)  # a stream's metadata: it half-closes when the relay tells that it stops
 _MAX_UINT32 = 2**32 - 1
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -44,7 +48,9 @@ class RelayTransport:
         camera_id: str = "",
     ) -> None:
         self.target = target
-        self._metadata: tuple[tuple[str, str], ...] = (("version", version),) if version else ()
+        self._metadata: tuple[tuple[str, str], ...] = (TELL_CLOSING,)
+        if version:
+            self._metadata += (("version", version),)
         if priority != 1:
             self._metadata += (("sightline-priority", str(priority)),)
         self._security = security or Security()
@@ -70,12 +76,16 @@ class RelayConnection:
         detect = self._channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
         self._call = detect(self._messages(), metadata=metadata)
         self._finished = False
+        self._closing = False  # the relay takes no more frames
         self._listening = threading.Thread(target=self._listen, name=f"results {target}", daemon=True)
         self._listening.start()
 
     def send(self, frame: Outgoing) -> None:
         """Send one frame as soon as those before it are on their way."""
-        self._frames.put(frame)
+        if self._closing:
+            self._listener.answered(frame.seq, Answer.dropped(DropReason.UNSENT))
+        else:
+            self._frames.put(frame)
 
     def report(self, camera_id: str, report: SourceReport) -> None:
         """Tell how the source is now."""
@@ -115,8 +125,11 @@ class RelayConnection:
         try:
             if HELLO in ((key, value) for key, value in self._call.initial_metadata()):
                 self._listener.ready()
-            for result in self._results():
-                self._listener.answered(*result)
+            try:
+                for result in self._results():
+                    self._listener.answered(*result)
+            finally:
+                self._settle_unsent()
             self._listener.broken("the relay ended the stream")
         except grpc.RpcError as error:
             wrong = error.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -127,10 +140,22 @@ class RelayConnection:
         finally:
             self._call.cancel()
 
+    def _settle_unsent(self) -> None:
+        """Frames that came too late to be sent to a relay that stops."""
+        while self._closing and not self._frames.empty():
+            frame = self._frames.get()
+            if isinstance(frame, Outgoing):
+                self._listener.answered(frame.seq, Answer.dropped(DropReason.UNSENT))
+
     def _results(self) -> Iterator[tuple[int, Answer]]:
         for result in self._call:
             if result.HasField("retry"):
                 self._listener.retry()
+                continue
+            if result.HasField("closing"):
+                self._closing = True
+                self._listener.closing()
+                self._frames.put(None)
                 continue
             if not self._sent:
                 raise ValueError(f"the relay answered frame {result.frame_id}, which was not sent")

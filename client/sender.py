@@ -131,7 +131,7 @@ class Sender:
         self._told = "streaming"
 
         def may_send() -> bool:
-            return state.waiting is not None and state.held < state.control.window
+            return state.waiting is not None and state.held < state.control.window and not link.is_closing
 
         def decided() -> bool:
             return may_send() or link.is_broken or state.nothing_left or self._source_state() != self._told
@@ -191,7 +191,7 @@ class Sender:
             early = early or self._expired(entry)
         with state.cond:
             if link.is_broken:
-                early = early or Answer.dropped(DropReason.DISCONNECTED)
+                early = early or Answer.dropped(DropReason.UNSENT)
             if early is not None or image is None:
                 return state.settle(entry, early or Answer.errored("INTERNAL", "no image"))
             entry.encoded_s = time.monotonic()

@@ -132,6 +132,7 @@ class Link:
         self.wrong_service = False
         self.answered_any = False
         self.silent = False  # that is why it is broken
+        self.is_closing = False  # it takes no more frames
 
     @property
     def is_broken(self) -> bool:
@@ -168,6 +169,12 @@ class Link:
     def retry(self) -> None:
         """Somebody at the other end wants the source to be tried again now."""
         self._state.retry_source()
+
+    def closing(self) -> None:
+        """The other end is about to stop."""
+        with self._state.cond:
+            self.is_closing = True
+            self._state.changed()
 
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """The connection is lost, and with it the frames that were sent."""

@@ -71,6 +71,9 @@ class Listener(Protocol):
     def retry(self) -> None:
         """Somebody at the other end wants the source to be tried again now."""
 
+    def closing(self) -> None:
+        """The other end is about to stop: it answers what was sent, and takes no more."""
+
     def broken(self, message: str, *, wrong_service: bool = False) -> None:
         """The connection is lost: no more answers will come. `wrong_service`: trying again is useless."""
 

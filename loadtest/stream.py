@@ -186,6 +186,9 @@ class _Link:
         if self._finishing and not self.unanswered:
             self._empty.set()
 
+    def closing(self) -> None:
+        """Its end follows."""
+
     def retry(self) -> None:
         """For sources that can be opened again; ours is always there."""
 

@@ -18,6 +18,8 @@ from client.wire import relay_pb2 as pb
 
 MAX_CAMERA_ID_BYTES = 256
 _RETRY = pb.Result(retry=pb.Retry()).SerializeToString()
+_CLOSING = pb.Result(closing=pb.Closing()).SerializeToString()
+HALF_CLOSE_S = 1.0  # that a camera has for it when it was told that the relay stops
 
 
 class Camera:
@@ -25,7 +27,7 @@ class Camera:
 
     `metadata`: what goes with each of its Predicts. `subject`: the only camera id that its token allows, if it
     came with one. `priority`: its share of the model server, beside the others'. `board`: where people see it; None:
-    nowhere.
+    nowhere. `half_closes`: it ends its stream when it is told that the relay stops.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Camera:
         subject: str = "",
         priority: int = 1,
         board: Board | None = None,
+        *,
+        half_closes: bool = False,
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
@@ -53,6 +57,7 @@ class Camera:
         self.draining = False
         self._slots: deque[Slot] = deque()  # frames whose results are not sent, in the order of arrival
         self._retry_asked = False
+        self._half_closes, self._closing_due = half_closes, False
         self._ended = False  # no more frames will come
         self._settled = asyncio.Event()  # the writer has something to look at
         self._room = asyncio.Event()  # the reader may have room
@@ -197,6 +202,9 @@ class Camera:
             if self._retry_asked:
                 self._retry_asked = False
                 await write(_RETRY)
+            if self._closing_due:
+                self._closing_due = False
+                await write(_CLOSING)
             while self._slots and self._slots[0].settled:
                 slot = self._slots[0]
                 now_s = self._loop.time()
@@ -209,14 +217,22 @@ class Camera:
                 if self.view is not None:
                     self.view.sent(result, now_s, age_s * 1e3)
                 self._room.set()
-            if not self._slots and (self._ended or self.draining):
+            if not self._slots and self._ended:
                 return
             self._settled.clear()
             await self._settled.wait()
 
     def drain(self) -> None:
-        """The relay stops: the waiting frame is dropped, those in flight may finish, no more are taken."""
+        """The relay stops: the waiting frame is dropped, those in flight may finish, no more are taken.
+
+        What the camera sends until it hears of it is answered as well, if it half-closes then.
+        """
         self.draining = True
+        self._closing_due = self._half_closes
+        if self._half_closes:
+            self._loop.call_later(HALF_CLOSE_S, self.end)
+        else:
+            self._ended = True
         if self.mailbox is not None:
             self.take().drop("shutdown")
         self._settled.set()

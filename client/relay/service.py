@@ -14,6 +14,7 @@ from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
 from client.relay.predictor import Predictor
 from client.relay.scheduler import Scheduler
+from client.relayed import TELL_CLOSING
 from client.wire import relay_pb2 as pb
 
 SERVICE = "sightline.v1.Relay"
@@ -70,8 +71,9 @@ class RelayService:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
         camera = Camera(
-            self._config, self.scheduler, self._metrics, forwarded, subject, priority, self._board
-        )
+            self._config, self.scheduler, self._metrics, forwarded, subject, priority, self._board,
+            half_closes=TELL_CLOSING in metadata,
+        )  # fmt: skip
         self._cameras.add(camera)
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))

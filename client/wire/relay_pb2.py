@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63lient/wire/relay.proto\x12\x0csightline.v1\"\xb1\x01\n\x05\x46rame\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12\x0e\n\x06\x61ge_us\x18\x04 \x01(\r\x12\x12\n\nmax_age_ms\x18\x05 \x01(\r\x12\r\n\x05image\x18\x06 \x01(\x0c\x12\x0c\n\x04wait\x18\x07 \x01(\x08\x12$\n\x06source\x18\x08 \x01(\x0b\x32\x14.sightline.v1.Source\":\n\x06Source\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x10\n\x08retry_ms\x18\x03 \x01(\r\"\xa3\x02\n\x06Result\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12-\n\tdelivered\x18\x04 \x01(\x0b\x32\x18.sightline.v1.DetectionsH\x00\x12(\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x15.sightline.v1.DroppedH\x00\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x13.sightline.v1.ErrorH\x00\x12$\n\x05retry\x18\x08 \x01(\x0b\x32\x13.sightline.v1.RetryH\x00\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.sightline.v1.TimingsB\t\n\x07outcome\"y\n\nDetections\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x11\n\tclass_ids\x18\x05 \x03(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\"\x19\n\x07\x44ropped\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x07\n\x05Retry\"M\n\x07Timings\x12\x16\n\x0erelay_queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\x12\x16\n\x0erelay_total_us\x18\x03 \x01(\r2@\n\x05Relay\x12\x37\n\x06\x44\x65tect\x12\x13.sightline.v1.Frame\x1a\x14.sightline.v1.Result(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63lient/wire/relay.proto\x12\x0csightline.v1\"\xb1\x01\n\x05\x46rame\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12\x0e\n\x06\x61ge_us\x18\x04 \x01(\r\x12\x12\n\nmax_age_ms\x18\x05 \x01(\r\x12\r\n\x05image\x18\x06 \x01(\x0c\x12\x0c\n\x04wait\x18\x07 \x01(\x08\x12$\n\x06source\x18\x08 \x01(\x0b\x32\x14.sightline.v1.Source\":\n\x06Source\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x10\n\x08retry_ms\x18\x03 \x01(\r\"\xcd\x02\n\x06Result\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61pture_time_unix_ns\x18\x03 \x01(\x06\x12-\n\tdelivered\x18\x04 \x01(\x0b\x32\x18.sightline.v1.DetectionsH\x00\x12(\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x15.sightline.v1.DroppedH\x00\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x13.sightline.v1.ErrorH\x00\x12$\n\x05retry\x18\x08 \x01(\x0b\x32\x13.sightline.v1.RetryH\x00\x12(\n\x07\x63losing\x18\t \x01(\x0b\x32\x15.sightline.v1.ClosingH\x00\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.sightline.v1.TimingsB\t\n\x07outcome\"y\n\nDetections\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x11\n\tclass_ids\x18\x05 \x03(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\"\x19\n\x07\x44ropped\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x07\n\x05Retry\"\t\n\x07\x43losing\"M\n\x07Timings\x12\x16\n\x0erelay_queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\x12\x16\n\x0erelay_total_us\x18\x03 \x01(\r2@\n\x05Relay\x12\x37\n\x06\x44\x65tect\x12\x13.sightline.v1.Frame\x1a\x14.sightline.v1.Result(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCE']._serialized_start=221
   _globals['_SOURCE']._serialized_end=279
   _globals['_RESULT']._serialized_start=282
-  _globals['_RESULT']._serialized_end=573
-  _globals['_DETECTIONS']._serialized_start=575
-  _globals['_DETECTIONS']._serialized_end=696
-  _globals['_DROPPED']._serialized_start=698
-  _globals['_DROPPED']._serialized_end=723
-  _globals['_ERROR']._serialized_start=725
-  _globals['_ERROR']._serialized_end=763
-  _globals['_RETRY']._serialized_start=765
-  _globals['_RETRY']._serialized_end=772
-  _globals['_TIMINGS']._serialized_start=774
-  _globals['_TIMINGS']._serialized_end=851
-  _globals['_RELAY']._serialized_start=853
-  _globals['_RELAY']._serialized_end=917
+  _globals['_RESULT']._serialized_end=615
+  _globals['_DETECTIONS']._serialized_start=617
+  _globals['_DETECTIONS']._serialized_end=738
+  _globals['_DROPPED']._serialized_start=740
+  _globals['_DROPPED']._serialized_end=765
+  _globals['_ERROR']._serialized_start=767
+  _globals['_ERROR']._serialized_end=805
+  _globals['_RETRY']._serialized_start=807
+  _globals['_RETRY']._serialized_end=814
+  _globals['_CLOSING']._serialized_start=816
+  _globals['_CLOSING']._serialized_end=825
+  _globals['_TIMINGS']._serialized_start=827
+  _globals['_TIMINGS']._serialized_end=904
+  _globals['_RELAY']._serialized_start=906
+  _globals['_RELAY']._serialized_end=970
 # @@protoc_insertion_point(module_scope)

@@ -37,7 +37,7 @@ class Source(_message.Message):
     def __init__(self, state: _Optional[str] = ..., problem: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "delivered", "dropped", "error", "retry", "timings")
+    __slots__ = ("camera_id", "frame_id", "capture_time_unix_ns", "delivered", "dropped", "error", "retry", "closing", "timings")
     CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Result(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     camera_id: str
     frame_id: int
@@ -53,8 +54,9 @@ class Result(_message.Message):
     dropped: Dropped
     error: Error
     retry: Retry
+    closing: Closing
     timings: Timings
-    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., delivered: _Optional[_Union[Detections, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    def __init__(self, camera_id: _Optional[str] = ..., frame_id: _Optional[int] = ..., capture_time_unix_ns: _Optional[int] = ..., delivered: _Optional[_Union[Detections, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
 
 class Detections(_message.Message):
     __slots__ = ("model_name", "model_version", "boxes", "scores", "class_ids", "labels")
@@ -87,6 +89,10 @@ class Error(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Retry(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Closing(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -49,7 +49,8 @@ class RelayServicer:
         delivered, dropped or error. The stream ends with the last result after the client half-closes.
         The relay answers at once with initial metadata `sightline-relay: v1`. What the client's metadata says under
         `version` goes on to the model server with each Predict (a mesh routes by it); under `sightline-priority`, 1 to
-        10, the camera's share beside the others' when not every frame can be inferred.
+        10, the camera's share beside the others' when not every frame can be inferred. `sightline-closing: 1` asks to be
+        told when the relay is about to stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

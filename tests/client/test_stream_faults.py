@@ -174,14 +174,19 @@ def test_a_relay_that_restarts_under_load_delivers_what_is_in_flight_and_is_foun
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with RelayProcess(server.target, address) as relay, cameras(address, CAMERAS) as all_:
-        for number in (SIGTERM, SIGKILL):
+        # One that stops tells its cameras so and answers what they have sent; of one that is killed a window each.
+        for number, most_lost in ((SIGTERM, 0), (SIGKILL, CAMERAS * 2)):
+            before = disconnected(all_)
             status, log = relay.signal(number)
             assert status == (0 if number == SIGTERM else -SIGKILL), log
             relay.start()
             wait_for_port(address)
-            assert recovery_s(all_, time.monotonic()) < 1.5
-        lost = sum(taken.stream.account.dropped["disconnected"] for taken in all_)
-        assert lost <= CAMERAS * 2 * 2  # a window each, and only where it was killed
+            assert recovery_s(all_, time.monotonic()) < 4
+            assert disconnected(all_) - before <= most_lost
+
+
+def disconnected(all_: list[Taken]) -> int:
+    return sum(taken.stream.account.dropped["disconnected"] for taken in all_)
 
 
 def wait_for_port(address: str) -> None:
