@@ -99,6 +99,17 @@ def full_decode() -> None:
     preprocess.REDUCED_MARGIN = 1e9
 
 
+def boxes_everywhere() -> None:
+    """The box half's features at all places, not only where a class is likely."""
+    from model import network
+    from model.quiet import tf
+
+    def everywhere(self: Any, x: tf.Tensor, layers: Any, places: tf.Tensor) -> tf.Tensor:
+        return tf.gather_nd(self._conv(self._conv(x, layers[0]), layers[1]), places)
+
+    network.Network._box_at = everywhere  # type: ignore[method-assign]
+
+
 def nothing() -> None:
     """No change."""
 
@@ -110,6 +121,7 @@ WITHOUT: Mapping[str, tuple[Callable[[], None], str]] = {
     "square input": (square, "bf16"),
     "SiLU by its own op": (silu_op, "bf16"),
     "C2f with a split": (c2f_split, "bf16"),
+    "boxes' features everywhere": (boxes_everywhere, "bf16"),
     "large JPEGs decoded in full": (full_decode, "bf16"),
 }
 
@@ -146,7 +158,7 @@ def main() -> None:
 
 
 def _folder(base: Path, name: str) -> Path:
-    return base / name.replace(" ", "-").replace(",", "") / "1"
+    return base / name.replace(" ", "-").replace(",", "").replace("'", "") / "1"
 
 
 def _export(name: str, weights: str, base: Path) -> None:

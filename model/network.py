@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.quiet import tf
+
+PATCHES = 8  # patches of the head are convolved in multiples of so many
 
 
 class UnsupportedModelError(ValueError):
@@ -24,14 +27,15 @@ class UnsupportedModelError(ValueError):
 class ScaleFeatures:
     """What the head gives at one of its strides, before its last layer's box half.
 
-    `box` [N, H, W, Cb] and `cls` [N, H, W, Cc] are the inputs of the last 1x1 convolutions, `logits`
-    [N, H, W, classes] what the class half's gives; all in the network's dtype. The last layer's weights in
-    float32: `box_kernel` [Cb, 4 * reg_max], `cls_kernel` [Cc, classes] and their biases.
+    `box_at` takes places int64 [K, 3] (image, row, column) and adds to the graph what the box half has there, [K, Cb];
+    that and `cls` [N, H, W, Cc] are the inputs of the last 1x1 convolutions, `logits` [N, H, W, classes] what the class
+    half's gives; all in the network's dtype. The last layer's weights in float32: `box_kernel` [Cb, 4 * reg_max],
+    `cls_kernel` [Cc, classes] and their biases.
     Boxes are worth computing only where a class is likely, so that is left to `model.postprocess`.
     """
 
     stride: int
-    box: tf.Tensor
+    box_at: Callable[[tf.Tensor], tf.Tensor]
     cls: tf.Tensor
     logits: tf.Tensor
     box_kernel: tf.Tensor
@@ -85,13 +89,13 @@ class Network:
         """Ultralytics' Conv: convolution, bias (its batch norm is folded in), SiLU."""
         return _silu(self._conv2d(x, layer.conv))
 
-    def _conv2d(self, x: tf.Tensor, conv: Any, channels: slice = slice(None)) -> tf.Tensor:
-        """A torch Conv2d, or some of its output channels."""
+    def _conv2d(self, x: tf.Tensor, conv: Any, channels: slice = slice(None), pad: bool = True) -> tf.Tensor:
+        """A torch Conv2d, or some of its output channels, or without its padding."""
         kernel, stride = conv.kernel_size[0], conv.stride[0]
-        edge = conv.padding[0]
+        edge = conv.padding[0] if pad else 0
         # "SAME" would pad a stride of 2 at the far side only; torch pads both.
         padding = "VALID" if edge == 0 else [[0, 0], [edge, edge], [edge, edge], [0, 0]]
-        if stride == 1 and edge == kernel // 2:
+        if stride == 1 and pad and edge == kernel // 2:
             padding = "SAME"
         # The network was trained on 0..1; dividing the first layer's weights is exact enough, and free.
         scale = 1 / 255 if conv is self._layers[0].conv else 1.0
@@ -127,14 +131,48 @@ class Network:
 
     def _detect(self, scale: int, x: tf.Tensor) -> ScaleFeatures:
         box_layers, cls_layers = self._head.cv2[scale], self._head.cv3[scale]
-        box = self._conv(self._conv(x, box_layers[0]), box_layers[1])
         cls = self._conv(self._conv(x, cls_layers[0]), cls_layers[1])
         logits = self._conv2d(cls, cls_layers[2])
         box_kernel, box_bias = self._last_layer(box_layers[2])
         cls_kernel, cls_bias = self._last_layer(cls_layers[2])
         return ScaleFeatures(
-            self.strides[scale], box, cls, logits, box_kernel, box_bias, cls_kernel, cls_bias
-        )
+            self.strides[scale], partial(self._box_at, x, box_layers),
+            cls, logits, box_kernel, box_bias, cls_kernel, cls_bias,
+        )  # fmt: skip
+
+    def _box_at(self, x: tf.Tensor, layers: Any, places: tf.Tensor) -> tf.Tensor:
+        """The box half's two convolutions, [K, Cb], where they are asked for: each place sees 5x5 of `x`."""
+
+        def everywhere() -> tf.Tensor:
+            return tf.gather_nd(self._conv(self._conv(x, layers[0]), layers[1]), places)
+
+        # A place costs nine of the first convolution and one of the second, so there may be a fifth of all.
+        count = tf.shape(places)[0]
+        crowded = 5 * count > tf.reduce_prod(tf.shape(x)[:3])
+        patches = self._box_patches(x, layers, places[: tf.where(crowded, 0, count)])
+        # Only what is rare stands in a branch: weights are no constants there.
+        return tf.concat([patches, tf.cond(crowded, everywhere, lambda: patches[:0])], 0)
+
+    def _box_patches(self, x: tf.Tensor, layers: Any, places: tf.Tensor) -> tf.Tensor:
+        """[K, Cb]: the same from patches of 5x5, each a small image of its own."""
+        count = tf.shape(places)[0]
+        # oneDNN makes code for each new shape, so there are not many; and TensorFlow gives none at all a wrong shape.
+        size = (count // PATCHES + 1) * PATCHES
+        filled = tf.pad(places, [[0, size - count], [0, 0]])
+        across = tf.range(5, dtype=tf.int64)
+        rows = filled[:, 1, None] + across  # [K, 5], of x with a border of two
+        columns = filled[:, 2, None] + across
+        height, width = tf.unstack(tf.shape(x, tf.int64)[1:3])
+        first = (filled[:, 0, None] * (height + 4) + rows) * (width + 4)
+        index = first[:, :, None] + columns[:, None, :]  # [K, 5, 5]
+        flat = tf.reshape(tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]]), [-1, x.shape[3]])
+        inner = _silu(self._conv2d(tf.gather(flat, index), layers[0].conv, pad=False))  # [K, 3, 3, C]
+        # Beyond the border the second convolution sees zeros, not what the first would make of zeros.
+        row_in = (rows[:, 1:4] >= 2) & (rows[:, 1:4] < height + 2)
+        column_in = (columns[:, 1:4] >= 2) & (columns[:, 1:4] < width + 2)
+        inside = tf.cast(row_in[:, :, None] & column_in[:, None, :], self._dtype)[..., None]
+        outer = _silu(self._conv2d(inner * inside, layers[1].conv, pad=False))  # [K, 1, 1, Cb]
+        return outer[:count, 0, 0]
 
     def _last_layer(self, conv: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """A 1x1 convolution's weights as a float32 matrix [in, out] and bias [out]."""

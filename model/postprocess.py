@@ -34,7 +34,7 @@ def candidates(
     keep = tf.where(scores > conf)[:, 0]
     places, scores, logits = (tf.gather(t, keep) for t in (places, scores, logits))
 
-    bins = _last_layer(tf.gather_nd(scale.box, places), scale.box_kernel, scale.box_bias)  # [K, 4 * reg_max]
+    bins = _last_layer(scale.box_at(places), scale.box_kernel, scale.box_bias)  # [K, 4 * reg_max]
     # Distribution focal loss: each edge's distance is the mean over its bins (Li et al., 2020, eq. 3).
     shares = tf.nn.softmax(tf.reshape(bins, [-1, 4, reg_max]), -1)
     edges = tf.reduce_sum(

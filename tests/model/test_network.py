@@ -72,3 +72,19 @@ def test_refuses_another_architecture() -> None:
         UnsupportedModelError, match=r"expected a YOLOv8 detection model, got one with .*C3k2"
     ):
         Network(module, tf.float32)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 15])
+def test_a_few_places_have_the_boxes_that_they_have_among_all(count: int) -> None:
+    """Corners and borders too, of each image of a batch: that is where patches could see what is not there."""
+    images = np.random.default_rng(2).integers(0, 256, (2, 96, 64, 3), np.uint8)
+    corners = [[0, 0, 0], [1, 0, 7], [0, 11, 0], [1, 11, 7], [0, 5, 0], [1, 5, 7], [0, 0, 3], [1, 11, 4]]
+    inside = [[n, row, column] for n in (0, 1) for row in (1, 4, 10) for column in (1, 6)]
+    few = np.array([*corners, *inside], np.int64)[:count].reshape(-1, 3)
+    everywhere = np.stack(np.meshgrid([0, 1], range(12), range(8), indexing="ij"), -1).reshape(-1, 3)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        scale = Network(fused("n", 3), tf.float32)(tf.constant(images))[0]
+        some, every = session.run([scale.box_at(tf.constant(places)) for places in (few, everywhere)])
+    expected = [every[(everywhere == place).all(1)][0] for place in few]
+    np.testing.assert_allclose(some, np.reshape(expected, some.shape), atol=1e-4)
+    assert some.shape == (count, 64)
