@@ -6,6 +6,7 @@ import base64
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,8 @@ from playwright.sync_api import Page, expect
 from client.colours import class_colour
 from client.sources import LiveSource, SourceOptions
 from client.sources import live as live_module
-from client.stream import DetectionStream
-from model.street import read_stamp
+from client.stream import DetectionStream, StreamConfig
+from model.street import StreetScene, read_stamp
 from tests.client.browser import WAIT_MS, open_page
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
 from tests.client.media import Device, jpeg
@@ -212,3 +213,58 @@ def test_a_picture_that_exif_would_turn_is_shown_as_its_boxes_lie(tmp_path: Path
     height, width = picture.shape[:2]
     assert picture[height // 2, width // 4].min() > 200
     assert picture[height // 2, 3 * width // 4].max() < 50
+
+
+# Counts, for the time that it runs, how often each tile draws a new frame, the page's own frames, and long tasks.
+_MEASURE = """async seconds => {
+  const drawn = {}; let turns = 0, longMs = 0, ends = false;
+  new PerformanceObserver(list => { for (const task of list.getEntries()) longMs += task.duration; })
+    .observe({ type: 'longtask' });
+  const changes = new MutationObserver(list => {
+    for (const { target } of list) drawn[target.dataset.camera] = (drawn[target.dataset.camera] ?? 0) + 1;
+  });
+  changes.observe(document.body, { subtree: true, attributes: true, attributeFilter: ['data-frame'] });
+  const turn = () => { turns += 1; if (!ends) requestAnimationFrame(turn); };
+  requestAnimationFrame(turn);
+  await new Promise(done => setTimeout(done, seconds * 1e3));
+  ends = true; changes.disconnect();
+  return { drawn, turns, longMs };
+}"""
+
+
+def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
+    """Streets of 640x360 with 10 boxes each, 8 frames a second. No GPU and little CPU here, so the limits are generous:
+    a page that queued, decoded in its main thread or redrew everything for each frame would be far from them."""
+    offered, seconds = 8.0, 4.0
+    images = [jpeg(StreetScene(seed, SIZE_WH).render(0.0).image_bgr) for seed in range(16)]
+    boxes = np.zeros((1, 10, 4), np.float32)
+    boxes[0] = [(0.05 * n, 0.08 * n, 0.05 * n + 0.3, 0.08 * n + 0.15) for n in range(10)]
+    answer = response_of(
+        3, detection_boxes=boxes, detection_scores=np.full((1, 10), 0.9, np.float32),
+        num_detections=np.array([10], np.float32),
+    )  # fmt: skip
+    with (
+        FakeModelServer(respond=lambda _: answer) as server,
+        RelayThread(server.target, http_port=0) as relay,
+        ExitStack() as stack,
+    ):
+        for number, image in enumerate(images):
+            source = NumberSource(
+                None,
+                live=True,
+                interval_s=1 / offered,
+                camera_id=f"camera{number}",
+                image=lambda _, i=image: i,
+            )
+            stream = stack.enter_context(DetectionStream(source, relay.target, StreamConfig(max_age_s=5)))
+            taker = threading.Thread(target=lambda stream=stream: list(stream))
+            taker.start()
+            stack.callback(taker.join)
+            stack.callback(stream.stop)
+        with open_page(tmp_path, url_of(relay), (1600, 1000)) as page:
+            expect(page.locator(".tile[data-state='streaming'][data-frame]")).to_have_count(16)
+            seen = page.evaluate(_MEASURE, seconds)
+    assert len(seen["drawn"]) == 16
+    assert min(seen["drawn"].values()) >= 1.0 * seconds, seen
+    assert seen["turns"] >= 5 * seconds, seen
+    assert seen["longMs"] <= 0.8 * seconds * 1e3, seen
