@@ -45,6 +45,7 @@ def plot(rows: list[Row], callers: int, file: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "sightline"  # the same figures give the same file
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(

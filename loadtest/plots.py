@@ -52,7 +52,7 @@ class Picture:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.2)
         FigureCanvasSVG(self.figure)
         file = io.BytesIO()
-        self.figure.savefig(file, format="svg", metadata={"Date": None})
+        self.figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
         self.uri = "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 
 
