@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from model import contract
 from model.contract import ModelMetadata
 from model.letterbox import check_imgsz
 
+GRAPH_CODE = ("network.py", "postprocess.py", "preprocess.py", "savedmodel.py")
 PRECISIONS = ("fp32", "bf16", "auto")
 # Frame shapes to run before a version serves, (height, width): oneDNN compiles kernels for each input shape once.
 WARMUP_FRAMES = ((720, 1280), (480, 640), (640, 640), (1280, 720), (640, 480))
@@ -115,11 +117,12 @@ def resolve_precision(precision: str) -> str:
 
 
 def tool_versions() -> dict[str, str]:
-    """The versions of what decides about an export's content."""
+    """The versions of what decides about an export's content; `graph` is a digest of the code that builds it."""
     packages = {"ultralytics": "ultralytics-opencv-headless"}
-    return {
-        tool: version(packages.get(tool, tool))
-        for tool in ("sightline", "tensorflow", "torch", "ultralytics")
+    tools = ("sightline", "tensorflow", "torch", "ultralytics")
+    code = b"".join(Path(__file__).with_name(name).read_bytes() for name in GRAPH_CODE)
+    return {tool: version(packages.get(tool, tool)) for tool in tools} | {
+        "graph": hashlib.sha256(code).hexdigest()[:12]
     }
 
 

@@ -42,7 +42,7 @@ def test_metadata(base: Path, number: int, precision: str) -> None:
     assert meta.weights_sha256 == DEMO_WEIGHTS_SHA256
     assert meta.names == tuple(CLASS_NAMES)
     assert (meta.imgsz, meta.conf, meta.iou, meta.max_det) == ((192, 320), 0.25, 0.7, 300)
-    assert set(meta.tools) == {"sightline", "tensorflow", "torch", "ultralytics"}
+    assert set(meta.tools) == {"sightline", "tensorflow", "torch", "ultralytics", "graph"}
 
 
 def test_warm_up_records_are_requests_that_run(base: Path) -> None:
