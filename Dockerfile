@@ -1,5 +1,5 @@
 # The images; `make images` builds them, docs/deploy.md says what each is for. Stages to build: relay, server,
-# server-bare, model, export, loadtest.
+# server-bare, model, export, loadtest, debug.
 #
 # A digest stands where public build files agree on it; `make pins` asks the registries and writes the newest. The
 # official model server's is not known yet: its tag is all that there is until `make pins` ran. Labels that every image
@@ -119,6 +119,26 @@ COPY --from=exported /models /
 LABEL org.opencontainers.image.title="sightline-model" \
       org.opencontainers.image.description="A SavedModel version below yolov8/, to be mounted at /models" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
+
+# --- debug: what k8s/debug attaches to a running pod; a shell and tools, which no other image has -----------------
+FROM ${PYTHON_BASE} AS debug
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends elfutils linux-perf procps \
+    && rm -rf /var/lib/apt/lists/* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+COPY constraints.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-compile --target /opt/py-spy --constraint /tmp/constraints.txt py-spy \
+    && rm /tmp/constraints.txt
+ENV PATH=/opt/py-spy/bin:/usr/local/bin:/usr/bin:/bin
+COPY k8s/debug/sample.sh /usr/local/bin/sample
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/sample"]
+CMD ["relay", "20"]
+LABEL org.opencontainers.image.title="sightline-debug" \
+      org.opencontainers.image.description="Stacks of a running relay or model server, for a flame graph" \
+      org.opencontainers.image.licenses="AGPL-3.0-or-later AND GPL-2.0-only AND GPL-3.0-or-later AND MIT"
 
 # --- server: the official binary on a runtime without a shell ----------------------------------------------------
 FROM ${SERVING_AMD64} AS serving-amd64

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # images/build.sh IMAGE...: builds images of the Dockerfile to OCI layouts, build/images/IMAGE. They are its stages
-# relay, server-bare, export and loadtest; server-v1, server-v2, model-v1 and model-v2 hold a model of that version.
+# relay, server-bare, export, loadtest and debug; server-v1, server-v2, model-v1 and model-v2 hold a model of that version.
 #
 # Docker builds them where its daemon runs, else buildah (apt-get install buildah), which needs none. From the
 # environment:

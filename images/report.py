@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -49,7 +50,7 @@ def _layers(image: Image) -> Table:
 def _short(made_by: str) -> str:
     """A history line without the shell and the content's digest; a base made elsewhere has none worth to print."""
     line = re.sub(r"^/bin/sh -c (#\(nop\) )?|(dir|file):[0-9a-f]+ (in )?", "", made_by).strip()
-    return line if line and line != "/bin/sh" else "the base"
+    return textwrap.shorten(line, 60) if line and line != "/bin/sh" else "the base"
 
 
 if __name__ == "__main__":

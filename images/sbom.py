@@ -19,7 +19,8 @@ from packageurl import PackageURL
 from images.oci import Image
 from model.contract import METADATA_FILE
 
-DEBIAN = r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)"  # where distroless says what it is made of
+# Where distroless says what it is made of, a file for each package; and where Debian does, one for all.
+DEBIAN = r"var/lib/dpkg/(status\.d/[^/]+(?<!\.md5sums)|status)"
 PYTHON = r".*\.dist-info/METADATA"
 SERVER = r"usr/bin/tensorflow_model_server"
 MODELS = rf".*/assets\.extra/{re.escape(METADATA_FILE)}"
@@ -48,8 +49,10 @@ def as_json(bom: Bom) -> str:
 
 
 def _debian(image: Image) -> Iterator[Component]:
-    for _path, data in image.kept(DEBIAN):
-        fields = HeaderParser().parsestr(data.decode())
+    stanzas = [
+        one for _path, data in image.kept(DEBIAN) for one in data.decode().split("\n\n") if one.strip()
+    ]
+    for fields in map(HeaderParser().parsestr, stanzas):
         name, version = fields["Package"], fields["Version"]
         yield Component(
             type=ComponentType.LIBRARY,

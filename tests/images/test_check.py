@@ -39,6 +39,11 @@ def test_bad_file(tmp_path: Path, path: str, mode: int, problem: str) -> None:
     assert found(tmp_path, FILES | {path: (b"", mode)}, CONFIG) == [problem]
 
 
+def test_the_image_with_tools_may_have_them(tmp_path: Path) -> None:
+    tools = FILES | {"bin/sh": (b"", 0o755), "usr/bin/apt-get": (b"", 0o755), "usr/bin/su": (b"", 0o4755)}
+    assert found(tmp_path, tools, CONFIG, name="debug") == ["/usr/bin/su is setuid or setgid"]
+
+
 def test_too_big_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LIMITS, "relay", 1_000_000)
     big = FILES | {"app/cv2.so": (bytes(1_100_000), 0o644)}

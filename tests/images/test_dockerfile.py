@@ -43,7 +43,7 @@ def test_images_run_as_nobody_without_a_shell(name: str) -> None:
     assert not [rest for keyword, rest in stage.instructions if keyword == "RUN"]
 
 
-@pytest.mark.parametrize("name", [*RUN, "model"])
+@pytest.mark.parametrize("name", [*RUN, "model", "debug"])
 def test_labels(name: str) -> None:
     labels = STAGES[name].last("LABEL")
     # The others are given by images/build.sh, for they differ from build to build.

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -64,11 +64,14 @@ def unpack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unpack]:
         shutil.rmtree(folder)
 
 
-def start(image: Image, root: Path, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    image: Image, root: Path, *arguments: str, log: Path, entrypoint: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """The entrypoint with these arguments in place of the command, as Kubernetes starts it under `restricted`."""
     config = image.run_config
     env = dict(line.split("=", 1) for line in config["Env"])
-    command = [CHROOT, f"--userspec={config['User']}", str(root), *config["Entrypoint"], *arguments]
+    command = [CHROOT, f"--userspec={config['User']}", str(root)]
+    command += [*(entrypoint or config["Entrypoint"]), *arguments]
     with log.open("wb") as out:
         return subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
 
@@ -138,3 +141,14 @@ def test_wheel_is_a_laptops(unpack: Unpack, tmp_path: Path) -> None:
         f for f in files if not (inside / f).is_file() or (inside / f).read_bytes() != (ours / f).read_bytes()
     ] == []
     assert not list(inside.glob("tensorflow*"))
+
+
+def test_debug_has_its_tools(unpack: Unpack, tmp_path: Path) -> None:
+    image, root = unpack("debug")
+    for tool in ("py-spy", "perf", "eu-stack", "pgrep"):
+        log = tmp_path / tool
+        shell = start(image, root, log=log, entrypoint=["/bin/sh", "-c", f"{tool} --version"])
+        assert shell.wait(30) == 0, log.read_text()
+    asked = start(image, root, "gpu", "1", log=tmp_path / "sample")
+    assert asked.wait(30) == 2
+    assert (tmp_path / "sample").read_text() == "expected relay or server, got gpu\n"

@@ -52,3 +52,19 @@ def test_everything_is_named_once(tmp_path: Path) -> None:
     model = components["yolov8"]
     assert (model["type"], model["version"]) == ("machine-learning-model", "2")
     assert {"name": "precision", "value": "bf16"} in model["properties"]
+
+
+def test_debian_s_own_list_is_read_too(tmp_path: Path) -> None:
+    """A runtime has a file for each package; an image with apt has one list of them all."""
+    packages = {"bash": "5.2", "elfutils": "0.192"}
+    stanzas = "\n".join(
+        f"Package: {n}\nVersion: {v}\nArchitecture: amd64\n" for n, v in packages.items()
+    ).encode()
+    (image,) = read_layout(
+        write_layout(tmp_path / "debug", [{"var/lib/dpkg/status": (stanzas, 0o644)}]), KEEP
+    )
+    components = json.loads(as_json(bill(image)))["components"]
+    assert [c["purl"] for c in components] == [
+        "pkg:deb/debian/bash@5.2?arch=amd64",
+        "pkg:deb/debian/elfutils@0.192?arch=amd64",
+    ]

@@ -24,6 +24,11 @@ SCANS = {folder.name: folder for folder in sorted((K8S / "scans").iterdir()) if 
 ALL = OVERLAYS | COMBINATIONS | SCANS
 NAMESPACE = "object-detection"
 
+# Where images are, as the overlays say it: a deployment writes its own there (docs/deploy.md).
+REGISTRY: str = yaml.safe_load((K8S / "overlays/production/kustomization.yaml").read_text())["images"][0][
+    "newName"
+].rpartition("/")[0]
+
 Objects = list[Resource]
 
 

@@ -18,10 +18,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.relay.health import LIVENESS
 from tests.k8s.admission import admitted, by_cel, by_rego
-from tests.k8s.rendered import K8S, break_, render
+from tests.k8s.rendered import K8S, REGISTRY, break_, render
 
 DEBUG = K8S / "debug"
-IMAGE = f"registry.example.com/sightline/debug@sha256:{'a' * 64}"
+IMAGE = f"{REGISTRY}/debug@sha256:{'a' * 64}"
 PY_SPY = shutil.which("py-spy", path=str(Path(sys.executable).parent))
 FAKE_KUBECTL = """#!/bin/sh
 echo "$@" >> "$CALLS"

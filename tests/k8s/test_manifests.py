@@ -15,7 +15,19 @@ import yaml
 
 from mesh.check import check as mesh_check
 from tests.k8s import agreement, lint, reach, validate, wiring
-from tests.k8s.rendered import COMBINATIONS, HERE, K8S, OVERLAYS, SCANS, Objects, break_, of, one, render
+from tests.k8s.rendered import (
+    COMBINATIONS,
+    HERE,
+    K8S,
+    OVERLAYS,
+    REGISTRY,
+    SCANS,
+    Objects,
+    break_,
+    of,
+    one,
+    render,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
@@ -148,15 +160,14 @@ def test_the_gpu_s_server_is_monitored_as_the_image_s() -> None:
 
 
 def test_policies_and_overlays_name_one_registry() -> None:
-    registry = "registry.example.com/sightline/"
     for name in ("staging", "production"):
         objects = render(name)
         images = [
             c["image"] for w in of(objects, "Deployment") for c in w.spec["template"]["spec"]["containers"]
         ]
-        assert all(image.startswith(registry) for image in images)
+        assert all(image.startswith(f"{REGISTRY}/") for image in images)
         (glob,) = [i["glob"] for i in one(objects, "ClusterImagePolicy", "sightline").spec["images"]]
-        assert glob == f"{registry}*"
+        assert glob == f"{REGISTRY}/*"
 
 
 def test_yaml_is_clean() -> None:

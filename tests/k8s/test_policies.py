@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.k8s.admission import admitted, by_cel, by_rego
-from tests.k8s.rendered import COMBINATIONS, HERE, OVERLAYS, Objects, break_, of, render
+from tests.k8s.rendered import COMBINATIONS, HERE, OVERLAYS, REGISTRY, Objects, break_, of, render
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
@@ -60,7 +60,4 @@ def test_a_refusal_says_what_was_expected() -> None:
     rules, objects = render(RULES), render(RULES)
     break_(objects, CASES[0])
     (message,) = {m for body in admitted(objects) for m in by_cel(rules, body)}
-    assert (
-        "expected registry.example.com/sightline/NAME@sha256:DIGEST, got registry.example.com/sightline/relay:1.0"
-        in (message)
-    )
+    assert f"expected {REGISTRY}/NAME@sha256:DIGEST, got {REGISTRY}/relay:1.0" in message
