@@ -18,7 +18,7 @@ GRYPE ?= grype
 TAG ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e wheel login release chaos demo-rollout conformance fuzz clean
+.PHONY: help run test lint types tests protos dashboards lock bench-engine bench-stack soak bench-peers manifests images images-test images-scan pins publish terraform workflows e2e tools wheel login release chaos demo-rollout conformance fuzz clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -100,6 +100,9 @@ workflows: $(VENV)/test.stamp ## Check .github/workflows.
 
 e2e: $(VENV)/test.stamp ## The stack in a kind cluster with Istio: 1,000 frames, a canary (needs docker, kind, helm, skopeo; 20 minutes).
 	$(BIN)/python -m tests.e2e.cluster
+
+tools: ## Install what some tests skip without, from Debian's packages (needs root or sudo).
+	.ci/tools
 
 wheel: $(VENV)/bin/python ## Build the wheel into dist.
 	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
