@@ -93,7 +93,8 @@ def answer(run: Run) -> str:
     if users is None:
         return "stopped before it was found"
     more = "at least " if users == run.found["most"] else ""
-    return f"{more}{users} users hold: {goals}"
+    fps = f" at {run.profile.camera.fps:g} frames/s each" if run.profile.camera else ""
+    return f"{more}{users} users{fps} hold: {goals}"
 
 
 def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:

@@ -145,6 +145,24 @@ def test_a_run_without_results_is_no_success(tmp_path: Path) -> None:
     assert not goal.allows(math.nan)
 
 
+@pytest.mark.parametrize(
+    ("users", "status", "says"),
+    [
+        (3, report.OK, "answer    3 users at 10 frames/s each hold: lost <= 0"),
+        (512, report.OK, "answer    at least 512 users"),
+        (0, report.MISSED, "answer    0 users"),
+        (None, report.MISSED, "answer    stopped before it was found"),
+    ],
+)
+def test_what_a_search_came_to(
+    users: int | None, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made_run()
+    run.found = {"users": users, "most": 512, "goals": ["lost <= 0"]}
+    assert report.write(run, tmp_path) == status
+    assert says in capsys.readouterr().out
+
+
 def test_a_slow_generator_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_run(own_ms=40)
     assert report.write(run, tmp_path) == report.DOUBTFUL
