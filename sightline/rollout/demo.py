@@ -55,12 +55,12 @@ class Scene:
     gate: str = ""  # that must be named
 
 
-GOOD = Scene("bf16 of the same weights", (5, 20, 50, 100), 6.0, promoted=True)
+GOOD = Scene("bf16 of the same weights", (5, 20, 50, 100), 5.0, promoted=True)
 WRONG = tuple(
     Scene(f"wrong: {fault}", (0, 5, 100), 4.0, fault=fault, gate=gate)
     for fault, gate in zip(FAULTS, ("agreement", "mean_iou", "agreement", "score_drift"), strict=True)
 )
-LATE = Scene("slow: the mesh's fault delay", (20, 100), 4.0, gate="age_p99")
+LATE = Scene("slow: Istio's fault delay", (20, 100), 4.0, gate="age_p99")
 DEAD = Scene("dead: its server is killed", (20, 100), 4.0, dies=True, gate="success_ratio")
 
 

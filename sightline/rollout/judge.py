@@ -48,7 +48,7 @@ class Window:
         if sum(self._stable_answers) < gates.min_requests:
             return before
         hits, of = np.array(self._stable_in_time, float), np.array(self._stable_answers, float)
-        return min(IN_TIME, share_interval(hits, of, gates.confidence)[1])
+        return min(IN_TIME, round(share_interval(hits, of, gates.confidence)[1], 3))
 
     def checks(self, gates: Gates, weight: int, before: float = IN_TIME) -> list[Check]:
         """Every gate that can be judged at this weight; `before` as in `in_time`."""
