@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from loadtest.knee import Knee
@@ -157,7 +157,7 @@ def throughput(line: Timeline) -> str:
         axes.plot(line.seconds, line.rate(""), color=GREY, label="offered", lw=2.4)
         axes.plot(line.seconds, line.rate(DELIVERED), color=BLUE, label="delivered", lw=1.4)
         axes.set_ylabel("frames/s")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * max(1.0, *line.rate("")))
         line.mark(axes)
         steps = [(p.begin_s - line.run.began_s, p.users) for p in line.run.plateaus]
         if steps:
@@ -165,6 +165,7 @@ def throughput(line: Timeline) -> str:
             users.stairs([count for _, count in steps], ends, color=GREEN, fill=True, alpha=0.4)
         users.set_ylabel("users")
         users.set_ylim(bottom=0)
+        users.yaxis.set_major_locator(MaxNLocator(integer=True))
         users.set_xlabel("seconds")
     return made.uri
 

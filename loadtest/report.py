@@ -92,8 +92,10 @@ def answer(run: Run) -> str:
     users, goals = run.found["users"], ", ".join(run.found["goals"])
     if users is None:
         return "stopped before it was found"
-    more = "at least " if users == run.found["most"] else ""
     fps = f" at {run.profile.camera.fps:g} frames/s each" if run.profile.camera else ""
+    if not users:
+        return f"not even one user{fps} holds: {goals}"
+    more = "at least " if users == run.found["most"] else ""
     return f"{more}{users} users{fps} hold: {goals}"
 
 

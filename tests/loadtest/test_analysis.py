@@ -150,7 +150,7 @@ def test_a_run_without_results_is_no_success(tmp_path: Path) -> None:
     [
         (3, report.OK, "answer    3 users at 10 frames/s each hold: lost <= 0"),
         (512, report.OK, "answer    at least 512 users"),
-        (0, report.MISSED, "answer    0 users"),
+        (0, report.MISSED, "answer    not even one user at 10 frames/s each holds: lost <= 0"),
         (None, report.MISSED, "answer    stopped before it was found"),
     ],
 )
