@@ -182,11 +182,15 @@ def to_message(frame: Outgoing, age_s: float) -> bytes:
 def to_answer(result: pb.Result) -> Answer:
     """A relay's Result as an Answer. Raises ValueError if it has no outcome or its columns disagree."""
     timings = result.timings
-    stages_ms = {
-        "relay_queue": timings.relay_queue_us / 1e3,
-        "predict": timings.predict_us / 1e3,
-        "relay_order": max(0, timings.relay_total_us - timings.relay_queue_us - timings.predict_us) / 1e3,
-    }
+    stages_ms = {"relay_queue": timings.relay_queue_us / 1e3}
+    if timings.server_us:
+        stages_ms["mesh"] = (timings.predict_us - timings.server_us) / 1e3
+        stages_ms["server"] = (timings.server_us - timings.infer_us) / 1e3
+        stages_ms["infer"] = timings.infer_us / 1e3
+    else:
+        stages_ms["predict"] = timings.predict_us / 1e3
+    order_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us
+    stages_ms["relay_order"] = max(0, order_us) / 1e3
     outcome = result.WhichOneof("outcome")
     if outcome == "delivered":
         got = result.delivered

@@ -99,7 +99,8 @@ class Result:
 
     `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
     monotonic clock. `stages_ms` names the parts of it, which add up to it: decode, wait, encode, network,
-    relay_queue, predict, relay_order. A frame that was dropped before it was sent comes without its picture.
+    relay_queue, predict (where the model server tells its times: mesh, server, infer), relay_order. A frame that
+    was dropped before it was sent comes without its picture.
     """
 
     frame: Frame

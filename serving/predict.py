@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,13 @@ class Predictor:
         self._metrics = metrics
         self._as_content = as_content
         self._check_method = check_method
+        self._last = threading.local()
+
+    @property
+    def last_run_s(self) -> float:
+        """Seconds that this thread's last run of a model took."""
+        seconds: float = getattr(self._last, "seconds", 0.0)
+        return seconds
 
     def predict(self, request: Any, timeout_s: float | None) -> bytes:
         """Answer a PredictRequest with a PredictResponse's bytes; `timeout_s` is the time left, None: no limit."""
@@ -106,7 +114,8 @@ class Predictor:
             results = model.run(signature, inputs, wanted, timeout_s)
         except (TypeError, ValueError) as error:  # an array TensorFlow cannot take
             raise invalid(str(error)) from None
-        self._metrics.observe_run(name, time.perf_counter() - start, api)
+        self._last.seconds = time.perf_counter() - start
+        self._metrics.observe_run(name, self._last.seconds, api)
         return results
 
 

@@ -37,7 +37,8 @@ class RelayMetrics:
         )
         self._stages = Histogram(
             "sightline_relay_stage_seconds",
-            "Time at the relay: queue (arrival to Predict), predict, order (behind earlier frames), total.",
+            "Time at the relay: queue (arrival to Predict), predict, order (behind earlier frames), total; and of "
+            "predict, where the server tells: mesh (the way there and back), server, infer.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -55,8 +56,8 @@ class RelayMetrics:
             buckets=_AGES_S,
             registry=self.registry,
         )
-        self._queue, self._predict, self._order, self._total = (
-            self._stages.labels(s) for s in ("queue", "predict", "order", "total")
+        self._queue, self._predict, self._order, self._total, self._mesh, self._server, self._infer = (
+            self._stages.labels(s) for s in ("queue", "predict", "order", "total", "mesh", "server", "infer")
         )
         self.pending = self._gauge("pending_frames", "Frames without a result yet.")
         self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
@@ -87,6 +88,10 @@ class RelayMetrics:
             self._outcome("delivered", "").inc()
             self._served_by(self._version_label(result.delivered.model_version)).inc()
             self._predict.observe(timings.predict_us / 1e6)
+            if timings.server_us:
+                self._mesh.observe((timings.predict_us - timings.server_us) / 1e6)
+                self._server.observe((timings.server_us - timings.infer_us) / 1e6)
+                self._infer.observe(timings.infer_us / 1e6)
             waited_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us
             self._order.observe(max(0, waited_us) / 1e6)
             if age_s is not None:

@@ -22,10 +22,12 @@ class Slot:
         "code_name",
         "expires_s",
         "image",
+        "infer_s",
         "occupies",
         "predict_s",
         "result",
         "sent_s",
+        "server_s",
         "settled",
         "timer",
         "wait",
@@ -44,6 +46,9 @@ class Slot:
         self.expires_s = now_s + frame.max_age_ms / 1e3 - self.age_s if frame.max_age_ms else 0.0
         self.sent_s = 0.0  # when Predict was sent
         self.predict_s = 0.0  # how long it took
+        self.server_s = self.infer_s = (
+            0.0  # as the server tells: of it at the server, and of that in the model
+        )
         self.code_name = ""
         self.settled = False
         self.occupies = False
@@ -88,5 +93,8 @@ class Slot:
         timings = self.result.timings
         timings.relay_queue_us = round(((self.sent_s or now_s) - self.arrived_s) * 1e6)
         timings.predict_us = round(self.predict_s * 1e6)
+        # By another clock than ours: whatever it says, the parts are no more than the whole.
+        timings.server_us = min(round(self.server_s * 1e6), timings.predict_us)
+        timings.infer_us = min(round(self.infer_s * 1e6), timings.server_us)
         timings.relay_total_us = round((now_s - self.arrived_s) * 1e6)
         return self.result

@@ -97,11 +97,15 @@ class Closing(_message.Message):
     def __init__(self) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("relay_queue_us", "predict_us", "relay_total_us")
+    __slots__ = ("relay_queue_us", "predict_us", "relay_total_us", "server_us", "infer_us")
     RELAY_QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     PREDICT_US_FIELD_NUMBER: _ClassVar[int]
     RELAY_TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    SERVER_US_FIELD_NUMBER: _ClassVar[int]
+    INFER_US_FIELD_NUMBER: _ClassVar[int]
     relay_queue_us: int
     predict_us: int
     relay_total_us: int
-    def __init__(self, relay_queue_us: _Optional[int] = ..., predict_us: _Optional[int] = ..., relay_total_us: _Optional[int] = ...) -> None: ...
+    server_us: int
+    infer_us: int
+    def __init__(self, relay_queue_us: _Optional[int] = ..., predict_us: _Optional[int] = ..., relay_total_us: _Optional[int] = ..., server_us: _Optional[int] = ..., infer_us: _Optional[int] = ...) -> None: ...

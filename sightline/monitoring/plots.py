@@ -82,7 +82,7 @@ FRAMES = [
     ),
     Plot(
         "Where the time goes",
-        "At the relay: before Predict is sent, Predict, behind earlier frames, and all of it.",
+        "At the relay: before Predict is sent, Predict (of it mesh, server, model), behind earlier frames, all of it.",
         units.Seconds,
         quantiles("sightline_relay_stage_seconds", by="stage"),
     ),

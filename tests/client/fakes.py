@@ -47,6 +47,7 @@ class FakeModelServer:
     as_content: bool = False
     error: tuple[grpc.StatusCode, str] | None = None
     respond: Callable[[int], bytes] | None = None
+    timing: str = ""  # what it says of its times
     port: int = 0
     requests: list[dict[str, str]] = field(default_factory=list)  # each Predict's metadata
     timeouts_s: list[float | None] = field(default_factory=list)
@@ -103,6 +104,8 @@ class FakeModelServer:
                 grpc.StatusCode.NOT_FOUND,
                 f"Servable not found for request: Latest({request.model_spec.name})",
             )
+        if self.timing:
+            context.set_trailing_metadata((("server-timing", self.timing),))
         (image,) = request.inputs["image_bytes"].string_val
         if not image.startswith(b"\xff\xd8"):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "image is neither JPEG nor PNG")

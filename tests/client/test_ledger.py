@@ -56,6 +56,37 @@ class Skewed(NumberSource):
             yield replace(frame, captured_unix_ns=max(0, frame.captured_unix_ns + days * DAY_NS))
 
 
+@pytest.mark.parametrize(
+    ("timing", "told"),
+    [
+        ("total;dur=4.5, infer;dur=3", (0.0015, 0.003)),
+        ("total;dur=999999999, infer;dur=999999999", None),  # more than all of it: cut to what there is
+        ("total;dur=1, infer;dur=5", (0.0, 0.001)),
+        ("total;dur=-1, infer;dur=5", ()),
+        ("total;dur=nan, infer;dur=1e9", ()),
+        ("9" * 5000, ()),
+    ],
+)
+def test_what_a_server_says_of_its_times_is_taken_apart(timing: str, told: tuple[float, ...] | None) -> None:
+    """Whatever it says, no stage is negative and all add up to the age."""
+    with FakeModelServer(latency_s=0.005, timing=timing) as server, RelayThread(server.target) as relay:
+        with DetectionStream(NumberSource(3), relay.target, StreamConfig(max_age_s=0)) as stream:
+            results = list(stream)
+        relay.wait_idle()
+        inferred_s = relay.count("sightline_relay_stage_seconds_sum", stage="infer")
+        assert relay.count("sightline_relay_stage_seconds_count", stage="infer") == (0 if told == () else 3)
+    parts = {"predict"} if told == () else {"mesh", "server", "infer"}
+    for result in results:
+        stages = result.stages_ms
+        assert stages.keys() == {"wait", "encode", "relay_queue", "relay_order", "network", *parts}
+        assert min(stages.values()) >= 0
+        assert sum(stages.values()) == pytest.approx(result.age_s * 1e3, abs=1.0)
+        if told:
+            assert (stages["server"], stages["infer"]) == pytest.approx([1e3 * part for part in told])
+    if told:
+        assert inferred_s == pytest.approx(3 * told[1])
+
+
 def test_a_cameras_wrong_clock_corrupts_nothing() -> None:
     with (
         FakeModelServer() as server,

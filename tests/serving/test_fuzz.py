@@ -109,6 +109,8 @@ class Context:
     def is_active(self) -> bool:
         return True
 
+    def set_trailing_metadata(self, _metadata: object) -> None: ...
+
 
 def allowed(error: ServingError) -> None:
     """An error of a client's making; INTERNAL only for bytes that are no message."""

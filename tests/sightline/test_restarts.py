@@ -74,6 +74,9 @@ def test_a_server_that_is_killed_and_comes_back(server: ModelServer, relay: str,
     }
     assert relayed.errored > 0
     assert direct.errored + direct.reasons["unsent"] > 0
+    for row in filter(delivered, relayed_rows):
+        assert {"mesh", "server", "infer"} < row["stages_ms"].keys()  # our server tells its times
+        assert row["stages_ms"]["infer"] > 0
     for rows in (relayed_rows, direct_rows):
         assert {row["version"] for row in rows if delivered(row)} == {1}
 
