@@ -31,8 +31,7 @@ def model_configs(options: Options) -> tuple[ModelConfig, ...]:
     path = options.text("model_config_file")
     if path:
         return configs.read_model_config_file(path)
-    base_path = options.text("model_base_path")
-    return (ModelConfig(options.text("model_name"), base_path),)
+    return configs.single_model(options.text("model_name"), options.text("model_base_path"))
 
 
 def metrics_path(options: Options) -> str | None:

@@ -51,6 +51,13 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...]:
     return from_proto(read_text_proto(path, model_server_config_pb2.ModelServerConfig()))
 
 
+def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...]:
+    """The model of --model_name and --model_base_path; raises ServingError."""
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
+    return from_proto(config)
+
+
 def from_proto(config: Any) -> tuple[ModelConfig, ...]:
     """The models of a ModelServerConfig message; raises ServingError."""
     if config.WhichOneof("config") == "custom_model_config":

@@ -191,8 +191,9 @@ class GrpcServer:
             except RuntimeError as error:  # taken since it was checked
                 if self._credentials is not None:
                     raise tls.bind_error(address) from None
+                flag = "grpc_socket_path" if address.startswith("unix:") else "port"
                 raise ServingError(
-                    Code.UNAVAILABLE, f"cannot listen on {address} ({error}); choose another with --port"
+                    Code.UNAVAILABLE, f"cannot listen on {address} ({error}); choose another with --{flag}"
                 ) from None
         self._server.start()
 

@@ -7,6 +7,7 @@ import time
 from serving import batching_config, lite, sessions, warmup
 from serving.batching import BatchedModel
 from serving.batching_config import BatchingOptions
+from serving.gently import gently
 from serving.metrics import BatchMetrics, Metrics
 from serving.servable import LoadOptions, Runnable
 
@@ -20,8 +21,11 @@ class Loader:
         self._batching = batching
         self._batch_metrics = BatchMetrics(metrics.registry) if batching else None
 
-    def load(self, path: str) -> Runnable:
-        """The version in folder `path`, ready to serve; raises ServingError."""
+    def load(self, path: str, beside_serving: bool = False) -> Runnable:
+        """The version in folder `path`, ready to serve; raises ServingError.
+
+        `beside_serving`: the warm-up gives way to calls of the models that serve already.
+        """
         start = time.monotonic()
         status = "fail"
         try:
@@ -29,8 +33,10 @@ class Loader:
             status = "success"
         finally:
             self._metrics.observe_load(path, status, time.monotonic() - start)
-        if self._options.warmup:
-            warmup.replay(model, self._options.warmup_iterations, self._metrics)
+        if self._options.warmup:  # most of the work: the graph is optimised at the first call
+            gently(
+                lambda: warmup.replay(model, self._options.warmup_iterations, self._metrics), beside_serving
+            )
         batching = batching_config.for_model(self._batching, path) if self._batching else None
         if batching is None or self._batch_metrics is None:
             return model

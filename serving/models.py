@@ -35,6 +35,7 @@ class ModelManager:
         self._configuring = threading.Lock()
         self._retired: list[Runnable] = []  # unloaded; freed outside the lock, as that takes time
         self._models: dict[str, Served] = {}
+        self._serving = False  # from the end of the first configuration on: calls come
         self._poll_error = ""
         self._loaders = ThreadPoolExecutor(max(1, options.threads), "load")
         self._poller = threading.Thread(target=self._poll, name="poll", daemon=True)
@@ -73,6 +74,7 @@ class ModelManager:
                 self._check_labels(configs)
             for config in configs:
                 self._models[config.name].labels = dict(config.labels)
+            self._serving = True
 
     def _configured(self, name: str) -> bool:
         return name in self._models and self._models[name].config is not None
@@ -177,7 +179,7 @@ class ModelManager:
                     break  # withdrawn before, or between, the tries
                 version.state = State.LOADING
             try:
-                model, error = self._loader.load(version.path), None
+                model, error = self._loader.load(version.path, beside_serving=self._serving), None
                 break
             except ServingError as failure:
                 error = failure

@@ -33,6 +33,7 @@ def test_starts_that_fail(tmp_path: Path) -> None:
         ([f"--model_config_file={bad}"], "stderr", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         ([model, f"--batching_parameters_file={bad}"], "stdout", "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
         ([model, "--enable_batching=perhaps"], "stdout", "usage: "),
+        (["--model_base_path=relative"], "stdout", f"{ERROR}INVALID_ARGUMENT: Expected model default to have an absolute path or URI; got base_path()=relative"),
         (["--no_such_flag=1", "--"], "stdout", "unknown argument: --no_such_flag=1\nusage: "),
         ([model, "--port=8500", "--help"], "stdout", "usage: "),
         (

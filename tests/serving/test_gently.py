@@ -1,0 +1,44 @@
+"""A warm-up gives way to serving, and what it leaves behind does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving import sessions
+from serving.gently import NICE, gently
+
+
+def niceness() -> dict[str, int]:
+    """Of each thread of this process."""
+    found = {}
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # it has ended
+            continue
+        found[thread.name] = int(fields[16])
+    return found
+
+
+def test_work_is_done_at_low_priority() -> None:
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert gently(lambda: os.getpriority(os.PRIO_PROCESS, 0)) == min(mine + NICE, 19)
+    assert gently(lambda: os.getpriority(os.PRIO_PROCESS, 0), beside_serving=False) == mine
+    with pytest.raises(ZeroDivisionError):
+        gently(lambda: 1 // 0)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+
+
+def test_a_model_that_was_warmed_gently_runs_at_full_priority(model_dir: Path) -> None:
+    sessions.load(str(model_dir / "affine" / "1"))  # threads of the whole process come with the first one
+    before = set(niceness())
+    model = sessions.load(str(model_dir / "affine" / "1"))
+    gently(lambda: model.warm("serving_default", {"x": np.array([1.0], np.float32)}))
+    assert model.run("serving_default", {"x": np.array([1.0], np.float32)})["y"] == 2.5
+    made = {thread: nice for thread, nice in niceness().items() if thread not in before}
+    assert made
+    assert set(made.values()) == {os.getpriority(os.PRIO_PROCESS, 0)}
