@@ -23,6 +23,7 @@ from sightline.console import table_console
 
 CORES = len(os.sched_getaffinity(0))
 AS_IT_IS = "as it is, bf16"
+ALL_THREADS = "all threads in each call"
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ WITHOUT: Mapping[str, tuple[Callable[[], None], str]] = {
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="What each step is worth.")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help="lines of the table; default: all")
     parser.add_argument("--weights", default="demo")
     parser.add_argument("--folder", type=Path, default=Path("runs/bench/steps"))
     parser.add_argument("--rounds", type=int, default=6)
@@ -138,14 +140,18 @@ def main() -> None:
     if args.export:
         _export(args.export, args.weights, args.folder)
         return
+    if unknown := set(args.steps) - WITHOUT.keys() - {ALL_THREADS}:
+        parser.error(f"no step {unknown.pop()!r}; there are {', '.join(map(repr, [*WITHOUT, ALL_THREADS]))}")
+    wanted = {AS_IT_IS, *(args.steps or [*WITHOUT, ALL_THREADS])}
     versions = {}
-    for name in WITHOUT:
+    for name in (name for name in WITHOUT if name in wanted):
         folder = _folder(args.folder, name)
         if not folder.exists():  # in a process of its own: a variant changes the modules that build the graph
             arguments = ["--weights", args.weights, "--folder", str(args.folder), "--export", name]
             subprocess.run([sys.executable, "-m", "bench.steps", *arguments], check=True)
         versions[name] = Version(folder)
-    versions["all threads in each call"] = Version(_folder(args.folder, AS_IT_IS), by_load=False)
+    if ALL_THREADS in wanted:
+        versions[ALL_THREADS] = Version(_folder(args.folder, AS_IT_IS), by_load=False)
     console = table_console()
     for frames, size_wh in {**SIZES_WH, "4K 3840x2160": (3840, 2160)}.items():
         if frames.startswith("square"):
