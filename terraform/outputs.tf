@@ -18,6 +18,11 @@ output "model_reader_role_arn" {
   value       = aws_iam_role.pod["model-reader"].arn
 }
 
+output "signatures_role_arn" {
+  description = "For the service account of Sigstore's policy-controller."
+  value       = aws_iam_role.pod["signatures"].arn
+}
+
 output "release_role_arn" {
   description = "For the repository's variable AWS_ROLE; null without `repository`."
   value       = one(aws_iam_role.release[*].arn)

@@ -4,6 +4,7 @@ locals {
   pods = {
     network      = "system:serviceaccount:kube-system:aws-node"
     model-reader = "system:serviceaccount:object-detection:tf-serving"
+    signatures   = "system:serviceaccount:cosign-system:policy-controller"
   }
 }
 
@@ -24,6 +25,22 @@ resource "aws_iam_role" "pod" {
 resource "aws_iam_role_policy_attachment" "network" {
   role       = aws_iam_role.pod["network"].name
   policy_arn = "${local.iam_policy}/AmazonEKS_CNI_Policy"
+}
+
+# Sigstore's policy-controller reads images' signatures, which lie beside them; pods cannot use the node's role for it.
+resource "aws_iam_role_policy" "signatures" {
+  role = aws_iam_role.pod["signatures"].name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      { Effect = "Allow", Action = ["ecr:GetAuthorizationToken"], Resource = ["*"] }, # has no resource
+      {
+        Effect   = "Allow"
+        Action   = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = [for repository in aws_ecr_repository.this : repository.arn]
+      },
+    ]
+  })
 }
 
 # k8s/components/model/init-container: fetches a model, and can neither change nor add one.

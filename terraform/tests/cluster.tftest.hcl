@@ -134,7 +134,7 @@ run "roles_can_no_more_than_they_must" {
   }
   assert {
     condition = alltrue(flatten([
-      for policy in [aws_iam_role_policy.model_reader.policy, aws_iam_role_policy.release[0].policy, aws_iam_role_policy.flows.policy] : [
+      for policy in [aws_iam_role_policy.model_reader.policy, aws_iam_role_policy.release[0].policy, aws_iam_role_policy.signatures.policy, aws_iam_role_policy.flows.policy] : [
         for statement in jsondecode(policy).Statement : [
           for action in statement.Action : !strcontains(action, "*") && (!contains(statement.Resource, "*") || action == "ecr:GetAuthorizationToken")
         ]
@@ -145,6 +145,10 @@ run "roles_can_no_more_than_they_must" {
   assert {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.model_reader.policy).Statement : s.Action])) == toset(["s3:ListBucket", "s3:GetObject", "kms:Decrypt"])
     error_message = "who serves models reads them, and no more"
+  }
+  assert {
+    condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.signatures.policy).Statement : s.Action])) == toset(["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"])
+    error_message = "who checks signatures reads images, and no more"
   }
   assert {
     condition     = jsondecode(aws_iam_role.pod["model-reader"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.eu-central-1.amazonaws.com/id/ABC:sub"] == "system:serviceaccount:object-detection:tf-serving"
