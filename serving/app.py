@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,7 @@ def check_files(options: Options) -> None:
     """Raise ServingError for a file of settings that cannot be read, before TensorFlow takes its seconds to load."""
     from serving import batching_config, config, tls
 
-    readers = {
+    readers: dict[str, Callable[[str], object]] = {
         "model_config_file": config.read_model_config_file,
         "monitoring_config_file": config.read_monitoring_config,
         "batching_parameters_file": batching_config.read_batching_parameters,

@@ -167,7 +167,7 @@ def watch_config_file(options: Options, manager: ModelManager, stop: threading.E
             try:
                 now = Path(path).read_bytes()
                 if now != seen:
-                    manager.configure(configs.read_model_config_file(path))
+                    manager.configure(configs.read_model_config_file(path, manager.configured()))
                     seen = now
             except (OSError, ServingError) as error:
                 log.error("Reloading %s failed, the models stay as they are: %s", path, error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,9 +48,9 @@ def read_text_proto(path: str, message: Any, pool: Any = None) -> Any:
         raise invalid(f"Invalid protobuf file: '{path}'") from None
 
 
-def read_model_config_file(path: str) -> tuple[ModelConfig, ...]:
-    """The models of a --model_config_file; raises ServingError."""
-    return from_proto(read_text_proto(path, model_server_config_pb2.ModelServerConfig()))
+def read_model_config_file(path: str, served: Collection[str] | None = None) -> tuple[ModelConfig, ...]:
+    """The models of a --model_config_file; `served` as in `from_proto`. Raises ServingError."""
+    return from_proto(read_text_proto(path, model_server_config_pb2.ModelServerConfig()), served)
 
 
 def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...]:
@@ -58,33 +60,61 @@ def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...]:
     return from_proto(config)
 
 
-def from_proto(config: Any) -> tuple[ModelConfig, ...]:
-    """The models of a ModelServerConfig message; raises ServingError."""
+def from_proto(config: Any, served: Collection[str] | None = None) -> tuple[ModelConfig, ...]:
+    """The models of a ModelServerConfig message; `served` are those configured now, None: the server starts.
+
+    Raises ServingError. An empty config starts a server without models, but does not take away those served.
+    """
+    if served is not None and config.WhichOneof("config") != "model_config_list":
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to "
+            "another.",
+        )
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("ModelServer does not yet support custom model config.")
-    models: dict[str, ModelConfig] = {}
-    for entry in config.model_config_list.config:
-        if entry.name in models:
-            raise invalid(f"Illegal to list model {entry.name} multiple times in config list")
-        models[entry.name] = _model(entry)
-    return tuple(models.values())
+    entries = config.model_config_list.config
+    for name, count in Counter(entry.name for entry in entries).items():
+        if count > 1:
+            raise invalid(f"Illegal to list model {name} multiple times in config list")
+    for entry in entries:
+        if not entry.base_path.startswith("/") and "://" not in entry.base_path:
+            raise invalid(
+                f"Expected model {entry.name} to have an absolute path or URI; "
+                f"got base_path()={entry.base_path}"
+            )
+    for entry in entries:
+        _check_platform(entry, served or ())
+    return tuple(map(_model, entries))
 
 
-def _model(entry: Any) -> ModelConfig:
-    platform = entry.model_platform or (
-        PLATFORM if entry.model_type == model_server_config_pb2.TENSORFLOW else ""
-    )
+def _check_platform(entry: Any, served: Collection[str]) -> None:
+    platform = entry.model_platform
+    if entry.model_type != model_server_config_pb2.MODEL_TYPE_UNSPECIFIED:
+        if platform:
+            raise invalid(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                "ModelServerConfig::model_platform."
+            )
+        if entry.model_type != model_server_config_pb2.TENSORFLOW:
+            raise invalid(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
+        platform = PLATFORM
     if not platform:
         raise invalid(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {entry.name}"
         )
-    if platform != PLATFORM:
-        raise invalid(f"Model {entry.name} requests unsupported platform {platform}")
-    if not entry.base_path.startswith("/") and "://" not in entry.base_path:
+    if platform == PLATFORM:
+        return
+    if entry.name in served:
         raise invalid(
-            f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
+            f"Illegal to change a model's platform. For model {entry.name} platform was {PLATFORM} and new "
+            f"platform requested is {platform}"
         )
+    raise invalid(f"Model {entry.name} requests unsupported platform {platform}")
+
+
+def _model(entry: Any) -> ModelConfig:
     policy = entry.model_version_policy
     choice: Any = policy.WhichOneof("policy_choice") or "latest"
     if choice not in ("latest", "all", "specific"):

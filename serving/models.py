@@ -45,8 +45,9 @@ class ModelManager:
     def configure(self, configs: Sequence[ModelConfig]) -> None:
         """Serve exactly these models, and return when each new one has a version that serves.
 
-        Labels are checked first. Raises ServingError when a new model fails to load (after its retries) or a
-        label is refused; models that were served before are not waited for.
+        Labels are checked first, against what serves by then: at start nothing does. Raises ServingError when a new
+        model fails to load (after its retries) or a label is refused; models that were served before are not waited
+        for.
         """
         with self._configuring:
             self._configure(configs)
@@ -54,30 +55,26 @@ class ModelManager:
     def _configure(self, configs: Sequence[ModelConfig]) -> None:
         with self._lock:
             first = not self._models
-            new = [config.name for config in configs if not self._configured(config.name)]
-            if not first:
-                self._check_labels(configs)
-            listed = {config.name for config in configs}
+            new = [config.name for config in configs if config.name not in self.configured()]
+            self._check_labels(configs)
+            for name in self._models.keys() - {config.name for config in configs}:
+                self._models[name].config, self._models[name].labels = None, {}
             for config in configs:
-                self._models.setdefault(config.name, Served(None)).config = config
+                served = self._models.setdefault(config.name, Served(None))
+                served.config, served.labels = config, dict(config.labels)
                 if config.name in new:  # forget how its versions ended before
-                    self._models[config.name].versions.clear()
-            for name in self._models.keys() - listed:
-                self._models[name].config = None
+                    served.versions.clear()
         if self._options.poll_s >= 0:
             self._look()
         if first and self._options.poll_s > 0 and not self._stop.is_set():
             self._poller.start()
-        self._await(new)
-        with self._lock:
-            if first:
-                self._check_labels(configs)
-            for config in configs:
-                self._models[config.name].labels = dict(config.labels)
-            self._serving = True
+        self._await(new, "servable" if first else "model")
+        self._serving = True
 
-    def _configured(self, name: str) -> bool:
-        return name in self._models and self._models[name].config is not None
+    def configured(self) -> set[str]:
+        """The names of the models that are to be served now."""
+        with self._lock:
+            return {name for name, served in self._models.items() if served.config is not None}
 
     def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
         for config in configs:
@@ -86,7 +83,7 @@ class ModelManager:
                 version = served.versions.get(number)
                 if version is not None and version.state == State.AVAILABLE:
                     continue
-                if self._options.labels_for_unavailable and label not in served.labels:
+                if self._options.labels_for_unavailable and served.labels.get(label, number) == number:
                     continue
                 raise ServingError(
                     Code.FAILED_PRECONDITION,
@@ -94,7 +91,7 @@ class ModelManager:
                     "currently available for inference",
                 )
 
-    def _await(self, names: Sequence[str]) -> None:
+    def _await(self, names: Sequence[str], kind: str) -> None:
         """Wait until each named model serves or has failed; returns early when the manager is stopped."""
         with self._changed:
             while not self._stop.is_set() and not all(self._models[name].settled() for name in names):
@@ -106,7 +103,7 @@ class ModelManager:
                 if version.error is not None and self._models[name].latest() is None
             ]
         if failed:
-            text = f"{len(failed)} servable(s) did not become available: {{{''.join(failed)}}}"
+            text = f"{len(failed)} {kind}(s) did not become available: {{{''.join(failed)}}}"
             raise ServingError(Code.UNKNOWN, text)
 
     # --- finding versions ----------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Servicer:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        self._manager.configure(from_proto(request.config))
+        self._manager.configure(from_proto(request.config, self._manager.configured()))
         return model_management_pb2.ReloadConfigResponse()
 
 

@@ -104,6 +104,7 @@ def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
             f"--monitoring_config_file={folder / 'monitoring'}",
             f"--grpc_socket_path={folder / 'socket'}",
             "--enable_grpc_healthcheck_service",
+            "--allow_version_labels_for_unavailable_models",
             "--rest_api_timeout_in_ms=20000",
         ),
         "batching": spawn(

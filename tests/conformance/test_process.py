@@ -50,6 +50,15 @@ def test_starts_that_fail(tmp_path: Path) -> None:
             assert done.returncode not in (0, None), flags
 
 
+def test_a_label_at_start_needs_its_flag(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(model_config(("m", Path("/no/such/folder"), 'version_labels { key: "l" value: 1 }')))
+    done = start(f"--model_config_file={config}")
+    text = "Request to assign label to version 1 of model m, which is not currently available for inference"
+    assert f"{ERROR}FAILED_PRECONDITION: {text}" in done.stdout
+    assert done.returncode not in (0, None)
+
+
 def test_version() -> None:
     done = start("--version")
     assert done.returncode == 0
@@ -81,6 +90,8 @@ def reload_request(text: str) -> Any:
         ('model_config_list { config { name: "m" base_path: "x" model_platform: "tensorflow" } }', "INVALID_ARGUMENT", "Expected model m to have an absolute path or URI; got base_path()=x"),
         ('model_config_list { config { name: "m" base_path: "/x" } }', "INVALID_ARGUMENT", "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, model name is m"),
         ('model_config_list { config { name: "m" base_path: "/x" model_platform: "caffe" } }', "INVALID_ARGUMENT", "Model m requests unsupported platform caffe"),
+        ('model_config_list { config { name: "m" base_path: "/x" model_platform: "tensorflow" } config { name: "m" } }', "INVALID_ARGUMENT", "Illegal to list model m multiple times in config list"),
+        ('model_config_list { config { name: "m" base_path: "/x" model_platform: "tensorflow" model_type: TENSORFLOW } }', "INVALID_ARGUMENT", "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."),
     ],
 )  # fmt: skip
 def test_reload_errors(fleet: dict[str, Client], text: str, code: str, error: str) -> None:

@@ -134,4 +134,8 @@ def server(start: Callable[..., Server], model_dir: Path, tmp_path_factory: pyte
     )
     config = tmp_path_factory.mktemp("models_config") / "models.config"
     config.write_text(f"model_config_list {{\n{entries}}}")
-    return start(f"--model_config_file={config}", "--enable_grpc_healthcheck_service")
+    return start(
+        f"--model_config_file={config}",
+        "--enable_grpc_healthcheck_service",
+        "--allow_version_labels_for_unavailable_models",
+    )

@@ -156,6 +156,7 @@ def test_reload_replaces_the_list(make: Any, base: Path, model_dir: Path) -> Non
 
 def test_labels_need_a_version_that_serves(make: Any, base: Path) -> None:
     manager = make()
+    manager.configure([ModelConfig("m", str(base))])
     manager.configure([ModelConfig("m", str(base), labels={"stable": 1})])
     spec = ModelSpec(name="m", version_label="stable")
     assert manager.find(spec)[0] == 1
@@ -166,8 +167,20 @@ def test_labels_need_a_version_that_serves(make: Any, base: Path) -> None:
         "Request to assign label to version 2 of model m, which is not currently available for inference"
     )
     assert manager.find(spec)[0] == 1
+    manager.configure([])
+    with pytest.raises(ServingError, match="Unrecognized servable version label: stable"):
+        manager.find(spec)
     with pytest.raises(ServingError, match="assign label"):
-        make().configure([ModelConfig("m", str(base), labels={"stable": 2})])
+        make().configure([ModelConfig("m", str(base), labels={"stable": 1})])
+
+
+def test_labels_for_versions_that_do_not_serve_yet(make: Any, base: Path) -> None:
+    manager = make(labels_for_unavailable=True)
+    for labels in ({"stable": 1}, {"stable": 1, "next": 2}):  # the second time `stable` is in use, but stays
+        manager.configure([ModelConfig("m", str(base), labels=labels)])
+    assert manager.find(ModelSpec(name="m", version_label="stable"))[0] == 1
+    with pytest.raises(ServingError, match="assign label to version 3"):
+        manager.configure([ModelConfig("m", str(base), labels={"stable": 3})])
 
 
 def test_unloading_frees_the_sessions(make: Any, base: Path) -> None:
@@ -226,6 +239,32 @@ def test_configs_that_are_refused(text: str, message: str) -> None:
     with pytest.raises(ServingError) as caught:
         config.from_proto(text_format.Parse(text, model_server_config_pb2.ModelServerConfig()))
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("", Code.FAILED_PRECONDITION, "Cannot transition to requested config."),  # a file that is cut short
+        (
+            LIST.format('name: "m" base_path: "/x" model_platform: "p"'),
+            Code.INVALID_ARGUMENT,
+            "Illegal to change a model's platform. For model m platform was tensorflow and new platform requested "
+            "is p",
+        ),
+    ],
+)
+def test_reloads_that_are_refused(text: str, code: Code, message: str) -> None:
+    proto = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    with pytest.raises(ServingError) as caught:
+        config.from_proto(proto, served={"m"})
+    assert caught.value.code == code
+    assert caught.value.message.startswith(message)
+
+
+def test_a_server_may_start_with_no_models_and_lose_all_of_them() -> None:
+    assert config.from_proto(model_server_config_pb2.ModelServerConfig()) == ()
+    empty = text_format.Parse("model_config_list {}", model_server_config_pb2.ModelServerConfig())
+    assert config.from_proto(empty, served={"m"}) == ()
 
 
 def test_a_config_file(tmp_path: Path) -> None:
