@@ -1,38 +1,56 @@
-"""What the embedded server itself costs: Predict of a model that does nothing, the server on one core."""
+"""What the embedded server itself costs: a model that does nothing, the detector in process and over gRPC, callers in
+batches, and calls while a version loads."""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 from rich.console import Console
 from rich.table import Table
 
-from client.wire import tfserving_pb2 as wire
-from sightline.ports import free_port
+from client.predict import PREDICT
+from model import contract
+from sightline.bench import batching, hot_load
+from sightline.bench.engines import Ours, Server
+from sightline.bench.images import SIZES_WH, jpegs
+from sightline.bench.serve import serving
+from sightline.bench.tiny_models import request, save_noop
+from sightline.bench.worker import Factory, Turn, take_turns
+from sightline.models import ServedModel
 
-METHOD = "/tensorflow.serving.PredictionService/Predict"
-READY_S = 120.0
 WARM_UP_CALLS = 200
+ROUNDS, FRAMES = 6, 40  # turns of each contender; frames of a turn, per caller
+LOADS, QUIET_S, SHARE = (
+    4,
+    5.0,
+    1 / 3,
+)  # of hot loads; a third of what the server can do is asked for meanwhile
 
 
-def run(seconds: float, callers: int, console: Console) -> None:
+def run(model: ServedModel, seconds: float, callers: int, console: Console) -> None:
+    """Print four tables: the no-op model, `seconds` with one caller and with `callers`; the rest take 3 minutes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        noop(folder, seconds, callers, console)
+        in_process_and_over_grpc(model, folder, callers, ROUNDS, FRAMES, console)
+        batching.run(model, folder, 3, FRAMES // 2, console)
+        hot_load.run(model, folder, LOADS, QUIET_S, SHARE, console)
+
+
+def noop(folder: Path, seconds: float, callers: int, console: Console) -> None:
     """Measure `seconds` with one caller, as long with `callers`, and print both."""
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as port:
-        _measure(port, 1, min(1.0, seconds), WARM_UP_CALLS)
-        one, many = (_measure(port, count, seconds) for count in (1, callers))
-    console.print("gRPC Predict of a model that does nothing, the server on one core")
+    save_noop(folder / "noop" / "1")
+    with serving("noop", folder / "noop", folder / "noop.log", one_core=True) as target:
+        _measure(target, 1, min(1.0, seconds), WARM_UP_CALLS)
+        one, many = (_measure(target, count, seconds) for count in (1, callers))
     table = Table(box=None, pad_edge=False, header_style="dim")
+    console.print("gRPC Predict of a model that does nothing, the server on one core")
     for title in ("callers", "p50 ms", "p99 ms", "calls/s"):
         table.add_column(title, justify="right", no_wrap=True)
     for count, (latencies_s, per_s) in ((1, one), (callers, many)):
@@ -43,83 +61,56 @@ def run(seconds: float, callers: int, console: Console) -> None:
     console.print(table)
 
 
-@contextmanager
-def _server(folder: Path) -> Iterator[int]:
-    """A server of the no-op model in a process of its own, on the first core; yields its port."""
-    _save_noop(folder / "noop" / "1")
-    port = free_port()
-    log = (folder / "log").open("wb")
-    flags = [f"--port={port}", "--model_name=noop", f"--model_base_path={folder / 'noop'}"]
-    process = subprocess.Popen([sys.executable, "-m", "serving", *flags], stdout=log, stderr=log)
-    os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})  # its threads, all later, inherit it
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            _wait(channel, process, folder / "log")
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
+def in_process_and_over_grpc(
+    model: ServedModel, folder: Path, callers: int, rounds: int, frames: int, console: Console
+) -> None:
+    """JPEG bytes to boxes, calling the signature in process and through the server, in turns; print both."""
+    images = jpegs(SIZES_WH["16:9 1280x720"])
+    with serving(contract.MODEL_NAME, model.base, folder / "detector.log") as target:
+        ways: dict[str, Factory] = {
+            "in process": Ours(model.base / str(model.version)),
+            "over gRPC": Server(target),
+        }
+        one, many = (take_turns(ways, count, images, rounds, frames) for count in (1, callers))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    kilobytes = len(images[0]) // 1000
+    console.print(f"YOLOv8n {model.meta.precision}, JPEG of {kilobytes} KB, 1280x720, to boxes")
+    for title in ("", "p50 ms", "added ms", f"{callers} callers/s", "share"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    first_ms, first_per_s = _figures(one["in process"], many["in process"])
+    for way in ways:
+        p50_ms, per_s = _figures(one[way], many[way])
+        added, share = f"{p50_ms - first_ms:+.2f}", f"{100 * per_s / first_per_s:.0f} %"
+        table.add_row(way, f"{p50_ms:.2f}", added, f"{per_s:.1f}", share)
+    console.print(table)
 
 
-def _wait(channel: Any, process: subprocess.Popen[bytes], log: Path) -> None:
-    future = grpc.channel_ready_future(channel)
-    end = time.monotonic() + READY_S
-    while True:
-        try:
-            future.result(timeout=0.2)
-            return
-        except grpc.FutureTimeoutError:
-            if process.poll() is not None or time.monotonic() > end:
-                tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise RuntimeError(f"the server did not start: {' '.join(tail)}") from None
+def _figures(one: list[Turn], many: list[Turn]) -> tuple[float, float]:
+    """Median milliseconds of one caller, median frames per second of many."""
+    p50_ms = 1e3 * statistics.median(s for turn in one for s in turn.latencies_s)
+    return p50_ms, statistics.median(turn.frames_per_s for turn in many)
 
 
-def _save_noop(folder: Path) -> None:
-    """A SavedModel that returns its input."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    class Noop(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
-        def serve(self, x: Any) -> dict[str, Any]:
-            return {"y": tf.identity(x)}
-
-    module = Noop()
-    tf.saved_model.save(module, str(folder), signatures=module.serve)
-
-
-def _request() -> bytes:
-    message = wire.PredictRequest()
-    message.model_spec.name = "noop"
-    tensor = message.inputs["x"]
-    tensor.dtype = 1  # DT_FLOAT
-    tensor.tensor_shape.dim.add(size=1)
-    tensor.tensor_content = bytes(4)
-    data: bytes = message.SerializeToString()
-    return data
-
-
-def _measure(port: int, callers: int, seconds: float, at_least: int = 1) -> tuple[list[float], float]:
+def _measure(target: str, callers: int, seconds: float, at_least: int = 1) -> tuple[list[float], float]:
     """Seconds of each call, and calls per second of all callers together."""
-    request = _request()
+    data = request("noop", 1)
 
     def caller(call: Callable[[bytes], bytes]) -> list[float]:
         latencies: list[float] = []
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(latencies) < at_least:
             start = time.perf_counter()
-            call(request)
+            call(data)
             latencies.append(time.perf_counter() - start)
         return latencies
 
     # A connection each: they are different clients.
     options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(callers)]
+    channels = [grpc.insecure_channel(target, options) for _ in range(callers)]
     try:
         start = time.perf_counter()
         with ThreadPoolExecutor(callers) as pool:
-            found = list(pool.map(caller, [channel.unary_unary(METHOD) for channel in channels]))
+            found = list(pool.map(caller, [channel.unary_unary(PREDICT) for channel in channels]))
         took = time.perf_counter() - start
     finally:
         for channel in channels:

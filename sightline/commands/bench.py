@@ -87,13 +87,24 @@ def stack(
 
 @app.command()
 def server(
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds with one caller, and again with all.")] = 5,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.1, help="Of the model that does nothing: seconds with one caller, and again with all."
+        ),
+    ] = 5,
     callers: Annotated[int, typer.Option(min=2, help="Callers at once.")] = 4,
+    weights: WeightsOption = "demo",
+    folder: FolderOption = Path("runs/bench"),
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
-    """What the embedded server itself costs: gRPC Predict of a model that does nothing."""
+    """What the embedded server itself costs: with a model that does nothing, with a detector beside calling it in
+    process, with and without batches, and while a version loads (4 minutes)."""
+    from model.export import resolve_precision
     from sightline.bench.server import run
 
-    run(seconds, callers, table_console())
+    console = table_console()
+    run(_served(folder, weights, resolve_precision(precision), console), seconds, callers, console)
 
 
 @app.command()
