@@ -25,7 +25,7 @@ from sightline.bench.worker import Factory, Turn, take_turns
 from sightline.models import ServedModel
 
 WARM_UP_CALLS = 200
-ROUNDS, FRAMES = 6, 40  # turns of each contender; frames of a turn, per caller
+ROUNDS, FRAMES = 5, 30  # turns of each contender; frames of a turn, per caller
 LOADS, QUIET_S, SHARE = (
     4,
     5.0,
@@ -39,7 +39,7 @@ def run(model: ServedModel, seconds: float, callers: int, console: Console) -> N
         folder = Path(name)
         noop(folder, seconds, callers, console)
         in_process_and_over_grpc(model, folder, callers, ROUNDS, FRAMES, console)
-        batching.run(model, folder, 3, FRAMES // 2, console)
+        batching.run(model, folder, 2, 20, console)
         hot_load.run(model, folder, LOADS, QUIET_S, SHARE, console)
 
 
