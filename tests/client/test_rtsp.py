@@ -143,7 +143,7 @@ def test_it_hangs_and_goes_on(
 ) -> None:
     """Stopped, not killed: its connection is open and silent."""
     monkeypatch.setattr(live, "LONGEST_WAIT_S", 1.0)
-    options = SourceOptions(open_timeout_s=2.0, read_timeout_s=4.0)
+    options = SourceOptions(open_timeout_s=2.0, read_timeout_s=3.0)
     source = open_source(camera.url(), options, camera_id="door")
     assert isinstance(source, live.LiveSource)
     with DetectionStream(source, relay.target, StreamConfig(max_age_s=5)) as stream:

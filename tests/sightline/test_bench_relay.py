@@ -7,6 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
+from client.bench import RelayCost
+from client.bench_streams import Outcome
 from sightline.bench import relay
 
 pytestmark = pytest.mark.timeout(240)
@@ -28,11 +30,25 @@ def test_idle_streams_send_nothing_and_take_little() -> None:
     assert idle.stream_kb < 500
 
 
-def test_all_of_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "FLOOD_FRAMES", 50)
-    monkeypatch.setattr(relay, "STEADY_FRAMES_S", 30)
+@pytest.mark.parametrize(("p99_ms", "cpu_us", "verdict"), [(99.0, 400.0, "met"), (101.0, 600.0, "missed")])
+def test_goals_are_judged(
+    monkeypatch: pytest.MonkeyPatch, p99_ms: float, cpu_us: float, verdict: str
+) -> None:
+    """What is printed of measurements, which are made up here."""
+    cost = RelayCost(50_000, 1.0, 2.0, 1.5, 3.0, 4, 1000.0, 1e6 / cpu_us)
+
+    def measured(streams: int, fps: float, image_bytes: int, _seconds: float) -> relay.Steady:
+        sent = round(100 * fps)
+        outcome = Outcome(sent, sent, 0, 0, 5.0, p99_ms)
+        return relay.Steady(streams, fps, image_bytes, outcome, cpu_us, 150.0 if verdict == "met" else 250.0)
+
+    monkeypatch.setattr(relay, "measure_relay", lambda *_: cost)
+    monkeypatch.setattr(relay, "measure", measured)
     text = io.StringIO()
-    relay.run(1.0, 20, Console(file=text, width=120))
+    relay.run(1.0, 1000, Console(file=text, width=120))
     said = text.getvalue()
-    assert "20 streams at 2 fps, goal p99 below 100 ms" in said
-    assert "an idle stream takes" in said
+    assert f"goal 2000 a second of CPU: {verdict}" in said
+    assert f"1000 streams at 2 fps, goal p99 below 100 ms and none dropped: {verdict}" in said
+    assert "against 10, goal the same: 1.00 times" in said
+    assert f"KB, goal 200: {verdict}" in said
+    assert said.count("100.0 %") == 5
