@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
@@ -156,20 +155,23 @@ def rest_server(
 
 
 def watch_config_file(options: Options, manager: ModelManager, stop: threading.Event) -> None:
-    """Reload --model_config_file every --model_config_file_poll_wait_seconds, on a thread, until `stop`."""
+    """Apply --model_config_file every --model_config_file_poll_wait_seconds, on a thread, until `stop`.
+
+    Changed or not, as TF Serving does: what a client configured meanwhile gives way to the file.
+    """
     path, every_s = options.text("model_config_file"), options.number("model_config_file_poll_wait_seconds")
     if not path or every_s <= 0:
         return
 
     def watch() -> None:
-        seen = Path(path).read_bytes()
+        said = ""
         while not stop.wait(every_s):
             try:
-                now = Path(path).read_bytes()
-                if now != seen:
-                    manager.configure(configs.read_model_config_file(path, manager.configured()))
-                    seen = now
-            except (OSError, ServingError) as error:
-                log.error("Reloading %s failed, the models stay as they are: %s", path, error)
+                manager.configure(configs.read_model_config_file(path, manager.configured()))
+                said = ""
+            except ServingError as error:
+                if str(error) != said:  # once, not every time
+                    log.error("Reloading %s failed, the models stay as they are: %s", path, error)
+                said = str(error)
 
     threading.Thread(target=watch, name="config", daemon=True).start()

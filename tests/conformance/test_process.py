@@ -98,18 +98,28 @@ def test_reload_errors(fleet: dict[str, Client], text: str, code: str, error: st
     assert fleet["reload"].error("HandleReloadConfigRequest", reload_request(text)) == (code, error)
 
 
-def test_reload_by_file_then_by_call(fleet: dict[str, Client], folder: Path) -> None:
+def test_reload_by_file(fleet: dict[str, Client], folder: Path) -> None:
     client = fleet["reload"]
     two, three = predict_request("half_plus_two", x=[[2.0]]), predict_request("half_plus_three", x=[[2.0]])
     assert client.floats(two) == [3.0]
-    (folder / "reload").write_text(model_config(("half_plus_three", folder / "half_plus_three", "")))
+    text = model_config(("half_plus_three", folder / "half_plus_three", ""))
+    (folder / "reload").write_text(text)
     wait_for(client, three, [4.0])
-    listed = model_config(
-        ("half_plus_two", folder / "half_plus_two", ""), ("half_plus_three", folder / "half_plus_three", "")
-    )
-    response = client.call("HandleReloadConfigRequest", reload_request(listed))
+    listed = model_config(("half_plus_two", folder / "half_plus_two", ""))
+    client.call("HandleReloadConfigRequest", reload_request(listed))
+    wait_for(client, three, [4.0])  # the file is applied again
+    (folder / "reload").write_text("")
+    time.sleep(2)
+    assert client.floats(three) == [4.0]  # an empty file takes nothing away
+
+
+def test_reload_by_call(fleet: dict[str, Client], folder: Path) -> None:
+    client = fleet["batching"]  # it polls no file
+    listed = [(name, folder / name, "") for name in ("half_plus_two", "half_plus_three")]
+    response = client.call("HandleReloadConfigRequest", reload_request(model_config(*listed)))
     assert response.status.error_code == 0
-    assert client.floats(two) == [3.0]  # a new model is there when the call returns
+    three = predict_request("half_plus_three", x=[[2.0]])
+    assert client.floats(three) == [4.0]  # a new model is there when the call returns
     labelled = model_config(
         ("half_plus_two", folder / "half_plus_two", 'version_labels { key: "l" value: 7 }')
     )
@@ -117,6 +127,12 @@ def test_reload_by_file_then_by_call(fleet: dict[str, Client], folder: Path) -> 
         "FAILED_PRECONDITION",
         "Request to assign label to version 7 of model half_plus_two, which is not currently available for "
         "inference",
+    )
+    changed = reload_request(model_config(listed[0]).replace('"tensorflow"', '"caffe"'))
+    assert client.error("HandleReloadConfigRequest", changed) == (
+        "INVALID_ARGUMENT",
+        "Illegal to change a model's platform. For model half_plus_two platform was tensorflow and new platform "
+        "requested is caffe",
     )
 
 
