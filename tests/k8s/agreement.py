@@ -87,8 +87,9 @@ def programs(objects: Objects) -> Iterator[str]:
                 yield f"{workload}: --target {given['target']} is no Service's port"
             if int(given["listen"].rpartition(":")[2]) != have["grpc"] or have["http"] != config.http_port:
                 yield f"{workload}: it listens on other ports than the container says"
-            if text(main_container(workload), "livenessProbe", "grpc", "service") != LIVENESS:
-                yield f"{workload}: its liveness depends on the model servers"
+            for probe in ("startupProbe", "livenessProbe"):
+                if text(main_container(workload), probe, "grpc", "service") != LIVENESS:
+                    yield f"{workload}: its {probe} depends on the model servers"
             continue
         yield from (f"{workload}: {problem}" for problem in _server_refuses(_args(workload)))
         cpus = text(main_container(workload), "resources", "limits", "cpu")

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.relay.health import LIVENESS
 from tests.k8s.admission import admitted, by_cel, by_rego
-from tests.k8s.rendered import K8S, REGISTRY, break_, render
+from tests.k8s.rendered import K8S, REGISTRY, break_, one, render
 
 DEBUG = K8S / "debug"
 IMAGE = f"{REGISTRY}/debug@sha256:{'a' * 64}"
@@ -56,6 +56,14 @@ def test_it_attaches_to_the_program_under_the_restricted_profile(tmp_path: Path)
     assert f"--image={IMAGE} " in debug
     assert debug.endswith("-- /usr/local/bin/sample relay 5")
     assert logs.startswith("logs -n object-detection object-detection-client-abc -c profile-")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+def test_it_names_the_pods_own_containers() -> None:
+    script = (DEBUG / "profile.sh").read_text()
+    for what, workload in {"relay": "object-detection-client", "server": "tf-serving-v1"}.items():
+        spec = one(render("production"), "Deployment", workload).spec["template"]["spec"]
+        assert f"{what}) container={spec['containers'][0]['name']} ;;" in script
 
 
 @pytest.mark.parametrize(

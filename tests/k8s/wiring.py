@@ -143,7 +143,7 @@ def _amount(value: object) -> float | None:
 
 def namespaces(objects: Objects) -> Iterator[str]:
     """Each object is in a namespace of ours, or one that is there anyway."""
-    known = {NAMESPACE, *OTHER_NAMESPACES, *(r.name for r in of(objects, "Namespace"))}
+    known = OTHER_NAMESPACES | {r.name for r in of(objects, "Namespace")}
     for r in objects:
         if not CLUSTER_WIDE.fullmatch(r.kind) and text(r.body, "metadata", "namespace") not in known:
             yield f"{r}: its namespace is none of {', '.join(sorted(known))}"
