@@ -50,8 +50,8 @@ bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightlin
 demo-rollout: $(VENV)/run.stamp ## Roll a good model out, and wrong, slow and dead ones back (2 minutes).
 	@$(BIN)/python -m sightline.rollout.demo $(ARGS)
 
-manifests: $(VENV)/test.stamp .venv-checkov/stamp ## Render k8s/ in all combinations and check them (needs kubectl; 1 minute).
-	$(BIN)/pytest -q tests/k8s $(ARGS)
+manifests: $(VENV)/test.stamp .venv-checkov/stamp ## Render k8s/ in all combinations and check them, alerts and dashboards too (needs kubectl; 1 minute).
+	$(BIN)/pytest -q tests/k8s tests/observability/test_rules.py tests/observability/test_dashboards.py $(ARGS)
 
 soak: $(VENV)/run.stamp ## The stack at full load for SOAK_SECONDS (1800): memory, descriptors, frames.
 	@$(BIN)/sightline bench soak --seconds $(SOAK_SECONDS) $(ARGS)
