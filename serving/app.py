@@ -54,6 +54,8 @@ def run(argv: Sequence[str]) -> int:
     for name in ("tensorflow", "uvicorn.error"):  # what they say of their own working is no news here
         logging.getLogger(name).setLevel(logging.WARNING)
     _allow_connections()
+    # A load runs Python for tenths of a second, and a call asks for Python's lock some ten times: not 5 ms each.
+    sys.setswitchinterval(0.001)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
