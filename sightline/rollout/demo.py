@@ -20,7 +20,8 @@ from pathlib import Path
 from client.sources import SourceOptions, open_source
 from loadtest.wrong_model import FAULTS, WrongModel, forward
 from mesh.resources import MeshError
-from mesh.run.rollout import RolloutFolder
+from mesh.run.envoy import Admin, wait_until
+from mesh.run.rollout import RolloutFolder, served_weight
 from sightline import interrupts
 from sightline.models import ServedModel, prepare
 from sightline.ports import LOOPBACK, Ports, free_port
@@ -29,6 +30,7 @@ from sightline.ready import wait_serving
 from sightline.rollout.camera import CountedCamera
 from sightline.rollout.command import start
 from sightline.rollout.config import RolloutConfig
+from sightline.rollout.controller import TAKEN_S
 from sightline.rollout.gates import Gates, gates_file, parse_gates, read_gates
 from sightline.rollout.simulate import rates
 from sightline.stack import READY_TIMEOUT_S, Entrance, join, start_server
@@ -115,6 +117,8 @@ def _stack(
         relay_options=options,
     ) as entrance:
         RolloutFolder(folder).set_weight("v2", 0)  # istio/base begins with 20 %
+        admin = Admin(Path(RolloutFolder(folder).running().admin))
+        wait_until(lambda: served_weight(admin, "v2") == 0, TAKEN_S, "the mesh did not take the weight over")
         yield entrance, folder
 
 

@@ -42,13 +42,17 @@ class Window:
         )
 
     def in_time(self, gates: Gates, before: float) -> float:
-        """The share of its answers that the candidate must give in time: IN_TIME, or what the stable version gives for
-        sure, where that is less. `before`: the same of the step before, for where the stable version has no frames.
+        """The share of its answers that the candidate must give in time: IN_TIME; or, where the stable version's are
+        shown to come late, what it gives for sure. `before`: the same of the step before, which holds until this one
+        shows either, and where the stable version has no frames.
         """
         if sum(self._stable_answers) < gates.min_requests:
             return before
         hits, of = np.array(self._stable_in_time, float), np.array(self._stable_answers, float)
-        return min(IN_TIME, round(share_interval(hits, of, gates.confidence)[1], 3))
+        share, low, high = share_interval(hits, of, gates.confidence)
+        if share >= IN_TIME:
+            return IN_TIME
+        return round(low, 3) if high < IN_TIME else before
 
     def checks(self, gates: Gates, weight: int, before: float = IN_TIME) -> list[Check]:
         """Every gate that can be judged at this weight; `before` as in `in_time`."""

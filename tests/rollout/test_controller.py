@@ -172,6 +172,15 @@ def test_a_machine_that_is_late_with_both_does_not_blame_the_candidate() -> None
     assert world.run().phase is Phase.PROMOTED
 
 
+def test_a_few_late_answers_of_the_stable_version_excuse_nothing() -> None:
+    """Its interval is wide where it has few answers; that is no lateness."""
+    state = World(in_time_share=0.6, stable_in_time_share=1.0, frames=10.0).run(
+        replace(CONFIG, steps=(50, 100))
+    )
+    assert state.phase is Phase.ROLLED_BACK
+    assert "at least 0.99" in state.reason
+
+
 def test_a_candidate_that_is_later_than_a_late_stable_version_goes_back() -> None:
     state = World(in_time_share=0.5, stable_in_time_share=0.8).run()
     assert state.phase is Phase.ROLLED_BACK
