@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -232,6 +233,10 @@ _MEASURE = """async seconds => {
 }"""
 
 
+def _same(image: bytes, _number: int) -> bytes:
+    return image
+
+
 def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
     """Streets of 640x360 with 10 boxes each, 8 frames a second. No GPU and little CPU here, so the limits are generous:
     a page that queued, decoded in its main thread or redrew everything for each frame would be far from them."""
@@ -254,10 +259,10 @@ def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
                 live=True,
                 interval_s=1 / offered,
                 camera_id=f"camera{number}",
-                image=lambda _, i=image: i,
+                image=partial(_same, image),
             )
             stream = stack.enter_context(DetectionStream(source, relay.target, StreamConfig(max_age_s=5)))
-            taker = threading.Thread(target=lambda stream=stream: list(stream))
+            taker = threading.Thread(target=list, args=(stream,))
             taker.start()
             stack.callback(taker.join)
             stack.callback(stream.stop)
