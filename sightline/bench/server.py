@@ -26,11 +26,8 @@ from sightline.models import ServedModel
 
 WARM_UP_CALLS = 200
 ROUNDS, FRAMES = 5, 30  # turns of each contender; frames of a turn, per caller
-LOADS, QUIET_S, SHARE = (
-    4,
-    5.0,
-    1 / 3,
-)  # of hot loads; a third of what the server can do is asked for meanwhile
+LOADS, QUIET_S = 4, 5.0  # hot loads, and the seconds before each
+SHARE = 1 / 3  # of what the server can do is asked for meanwhile
 
 
 def run(model: ServedModel, seconds: float, callers: int, console: Console) -> None:
