@@ -24,30 +24,7 @@ from sightline.console import table_console
 CORES = len(os.sched_getaffinity(0))
 AS_IT_IS = "as it is, bf16"
 ALL_THREADS = "all threads in each call"
-
-
-@dataclass(frozen=True)
-class Version:
-    """The exported version in `folder`; `by_load`: threads by load, as the server runs it."""
-
-    folder: Path
-    by_load: bool = True
-
-    def __call__(self, callers: int) -> list[Detect]:
-        """What each of `callers` calls."""
-        import numpy as np
-
-        import model.quiet  # noqa: F401
-        from model import contract
-        from serving.sessions import SessionOptions, load
-
-        engine = load(str(self.folder), options=SessionOptions(by_load=self.by_load))
-
-        def detect(jpeg: bytes) -> object:
-            image = np.array([jpeg], object)
-            return engine.run(contract.SIGNATURE, {contract.INPUT_IMAGE_BYTES: image})
-
-        return [detect] * callers
+SPINNING = "threads that wait by spinning"
 
 
 def silu_op() -> None:
@@ -111,8 +88,47 @@ def boxes_everywhere() -> None:
     network.Network._box_at = everywhere  # type: ignore[method-assign]
 
 
+def spin() -> None:
+    """Threads of TensorFlow's pools as its default has them: for a while they wait for work by spinning."""
+    from serving import sessions
+
+    session = sessions.tf.compat.v1.Session
+
+    def spinning(graph: Any, config: Any) -> Any:
+        config.experimental.disable_thread_spinning = False
+        return session(graph=graph, config=config)
+
+    sessions.tf.compat.v1.Session = spinning
+
+
 def nothing() -> None:
     """No change."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """The exported version in `folder`; `by_load`: threads by load, as the server runs it; `change` comes before."""
+
+    folder: Path
+    by_load: bool = True
+    change: Callable[[], None] = nothing
+
+    def __call__(self, callers: int) -> list[Detect]:
+        """What each of `callers` calls."""
+        import numpy as np
+
+        import model.quiet  # noqa: F401
+        from model import contract
+        from serving.sessions import SessionOptions, load
+
+        self.change()
+        engine = load(str(self.folder), options=SessionOptions(by_load=self.by_load))
+
+        def detect(jpeg: bytes) -> object:
+            image = np.array([jpeg], object)
+            return engine.run(contract.SIGNATURE, {contract.INPUT_IMAGE_BYTES: image})
+
+        return [detect] * callers
 
 
 # What is taken away, and the precision; without a step, the others stay.
@@ -140,9 +156,10 @@ def main() -> None:
     if args.export:
         _export(args.export, args.weights, args.folder)
         return
-    if unknown := set(args.steps) - WITHOUT.keys() - {ALL_THREADS}:
-        parser.error(f"no step {unknown.pop()!r}; there are {', '.join(map(repr, [*WITHOUT, ALL_THREADS]))}")
-    wanted = {AS_IT_IS, *(args.steps or [*WITHOUT, ALL_THREADS])}
+    steps = [*WITHOUT, ALL_THREADS, SPINNING]
+    if unknown := set(args.steps) - set(steps):
+        parser.error(f"no step {unknown.pop()!r}; there are {', '.join(map(repr, steps))}")
+    wanted = {AS_IT_IS, *(args.steps or steps)}
     versions = {}
     for name in (name for name in WITHOUT if name in wanted):
         folder = _folder(args.folder, name)
@@ -152,6 +169,8 @@ def main() -> None:
         versions[name] = Version(folder)
     if ALL_THREADS in wanted:
         versions[ALL_THREADS] = Version(_folder(args.folder, AS_IT_IS), by_load=False)
+    if SPINNING in wanted:
+        versions[SPINNING] = Version(_folder(args.folder, AS_IT_IS), change=spin)
     console = table_console()
     for frames, size_wh in {**SIZES_WH, "4K 3840x2160": (3840, 2160)}.items():
         if frames.startswith("square"):

@@ -189,6 +189,8 @@ def _session(graph: Any, options: SessionOptions) -> Any:
     config = tf.compat.v1.ConfigProto.FromString(options.config)
     if options.by_load or not options.config:
         config.use_per_session_threads = config.allow_soft_placement = True
+        # A pool's threads that wait for work by spinning take the cores from the other session's, and from gRPC's.
+        config.experimental.disable_thread_spinning = True
     if options.intra_op:
         config.intra_op_parallelism_threads = options.intra_op
     if options.inter_op:
