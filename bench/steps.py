@@ -90,15 +90,15 @@ def boxes_everywhere() -> None:
 
 def spin() -> None:
     """Threads of TensorFlow's pools as its default has them: for a while they wait for work by spinning."""
-    from serving import sessions
+    from model.quiet import tf
 
-    session = sessions.tf.compat.v1.Session
+    session = tf.compat.v1.Session
 
     def spinning(graph: Any, config: Any) -> Any:
         config.experimental.disable_thread_spinning = False
         return session(graph=graph, config=config)
 
-    sessions.tf.compat.v1.Session = spinning
+    tf.compat.v1.Session = spinning
 
 
 def nothing() -> None:
