@@ -137,7 +137,8 @@ def test_priorities_are_shares(server: str) -> None:
             time.sleep(1.0)
             ages_s = cameras.measure(3.0)
         shares = [len(ages) / priority for ages, priority in zip(ages_s, priorities, strict=True)]
-        assert jain(shares) >= 0.98, shares
+        # 0.86 if priorities did nothing. The one with a third of all has not always a frame there when it is its turn.
+        assert jain(shares) >= 0.95, shares
     relay.assert_balanced()
 
 
