@@ -25,7 +25,6 @@ from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, image
 from tests.client.media import jpeg, picture
 
 MAX_AGE_S = 0.5
-HELD_UP_S = 1.5  # what no result may be late by; the machine itself may hold one up by a part of that
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +64,7 @@ class Neighbour:
         assert account.errored == 0
         assert self.stream.reconnects == 0
         assert len(self._ages_s) > 5
-        assert np.median(self._ages_s) < MAX_AGE_S
-        assert max(self._ages_s) < HELD_UP_S
+        assert np.percentile(self._ages_s, 99) < MAX_AGE_S
 
 
 @pytest.fixture
