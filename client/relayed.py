@@ -20,10 +20,8 @@ from client.wire import relay_pb2 as pb
 DETECT = "/sightline.v1.Relay/Detect"
 HELLO = ("sightline-relay", "v1")  # the relay's initial metadata: it has taken the stream
 GOODBYE_S = 0.2  # for the end of a stream whose results are all here
-TELL_CLOSING = (
-    "sightline-closing",
-    "1",
-)  # a stream's metadata: it half-closes when the relay tells that it stops
+# A stream's metadata: it half-closes when told that the relay stops.
+TELL_CLOSING = ("sightline-closing", "1")
 _MAX_UINT32 = 2**32 - 1
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 

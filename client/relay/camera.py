@@ -22,6 +22,11 @@ _CLOSING = pb.Result(closing=pb.Closing()).SerializeToString()
 HALF_CLOSE_S = 1.0  # that a camera has for it when it was told that the relay stops
 
 
+def camera_header(camera_id: str) -> tuple[str, str]:
+    """Whose frame a Predict asks about, as metadata; a mesh may tell cameras apart by it."""
+    return ("sightline-camera-id", quote(camera_id))
+
+
 class Camera:
     """The state of one stream. Runs on one event loop; nothing in it is called from another thread.
 
@@ -92,8 +97,7 @@ class Camera:
     def predict_metadata(self) -> grpc.aio.Metadata:
         """What goes with each of its Predicts."""
         if self._predict_metadata is None:
-            named = ("sightline-camera-id", quote(self.camera_id))
-            self._predict_metadata = grpc.aio.Metadata(named, *self.metadata)
+            self._predict_metadata = grpc.aio.Metadata(camera_header(self.camera_id), *self.metadata)
         return self._predict_metadata
 
     def _joined_view(self) -> CameraView:

@@ -13,13 +13,12 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
 
 import grpc
 
 from client.channel import CHANNEL_OPTIONS
 from client.predict import PREDICT, request_bytes
-from client.relay.camera import Camera
+from client.relay.camera import Camera, camera_header
 from client.relay.config import RelayConfig
 from client.relay.predictor import detections_of
 from client.relay.shadow_compare import Difference, compare
@@ -51,9 +50,7 @@ class Shadow:
         self._share = config.shadow_percent / 100
         self.evidence = Evidence()
         self.pairs = Pairs(config.shadow_pairs)
-        self._candidate: tuple[int, float] | None = (
-            None  # the version that answered the last shadow, and when
-        )
+        self._candidate: tuple[int, float] | None = None  # what version answered the last shadow, and when
         self.problem = ""  # why the newest shadow was not compared
         # A connection of its own: a shadow must not take a frame's place in a flow-control window.
         options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
@@ -130,7 +127,7 @@ class Shadow:
         config = self._config
         request = request_bytes(config.model_name, config.signature_name, image)
         metadata = (
-            ("sightline-camera-id", quote(camera_id)),
+            camera_header(camera_id),
             (VERSION_HEADER, config.shadow_version),
             (SHADOW_HEADER, "true"),
         )
