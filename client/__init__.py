@@ -8,6 +8,7 @@ with DetectionStream(open_source("clip.mp4"), "127.0.0.1:8600") as stream:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from client.stream import DetectionStream
     from client.stream_config import StreamConfig
     from client.types import Account, Detections, DropReason, Frame, Result, Source, Status
+
+# gRPC's pollers of before 1.80, for which the thread that waits for an answer reads the socket itself. With the new
+# ones a frame goes through three threads more: docs/performance.md. gRPC reads this when it is imported.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 # Loaded at first use: numpy and gRPC would make `import client` slow.
 _LAZY = {
