@@ -1,6 +1,8 @@
 """A model server that does nothing: it answers every Predict at once with the same detections.
 
 For measuring what a client or a relay costs. `python -m client.null_server` prints its port and runs until killed.
+It speaks just enough HTTP/2 itself: gRPC's own server takes several times as long for a call, and on a machine of two
+cores a relay could not be measured beside it.
 """
 
 from __future__ import annotations
@@ -8,14 +10,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import cast
 
-import grpc
-
-from client.predict import GET_MODEL_STATUS, PREDICT
 from client.wire import tfserving_pb2 as tfs
-from model.contract import DEFAULT_MAX_DET, MODEL_NAME, OUTPUT_BOXES, OUTPUT_CLASS_TEXT, OUTPUT_NUM
+from model.contract import (
+    DEFAULT_MAX_DET,
+    INPUT_IMAGE_BYTES,
+    MODEL_NAME,
+    OUTPUT_BOXES,
+    OUTPUT_CLASS_TEXT,
+    OUTPUT_NUM,
+)
 
 DETECTIONS = 8  # as many as an ordinary street picture has
+
+# HTTP/2: types of frames, flags, settings.
+_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW = 0, 1, 3, 4, 6, 8
+_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+_MAX_STREAMS, _INITIAL_WINDOW = 3, 4
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEAD = struct.Struct(">HBBBI")  # length (24 bits), type, flags, stream
+_MAX_FRAME = 16_384  # bytes that every peer takes
+# `:status: 200`, `content-type: application/grpc`; and `grpc-status: 0`, as HPACK has them without its table.
+_OK = b"\x88\x0f\x10\x10application/grpc"
+_GRPC_STATUS = b"\x00\x0bgrpc-status\x010"
+_INPUT = INPUT_IMAGE_BYTES.encode()
 
 
 def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET, version: int = 1) -> bytes:
@@ -46,39 +68,121 @@ def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET, ver
     return data
 
 
+def _message(data: bytes) -> bytes:
+    """A message as gRPC frames it."""
+    if len(data) + 5 > _MAX_FRAME:
+        raise ValueError(f"expected an answer that fits one HTTP/2 frame, got {len(data)} bytes")
+    return b"\0" + len(data).to_bytes(4) + data
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return _HEAD.pack(len(payload) >> 8, len(payload) & 255, kind, flags, stream) + payload
+
+
+class _Connection(asyncio.Protocol):
+    """One HTTP/2 connection (RFC 9113), of which only what gRPC's clients and Envoy need is here.
+
+    Which call a stream is can be told by its message, so that no header has to be unpacked: only Predict's has an
+    input. Windows towards us are as large as can be; an answer is smaller than the stream's window towards the caller,
+    which is 64 KB or more, so that the connection's is the only one to heed.
+    """
+
+    def __init__(self, predict: bytes, status: bytes, work: Callable[[], Awaitable[None]] | None) -> None:
+        self._answers, self._work = {True: predict, False: status}, work
+        self._rest = b""  # of a frame that has not come in whole
+        self._started = False  # the caller's preface is read
+        self._predicts: dict[int, bool] = {}  # by stream that is being read
+        self._read = 0  # bytes by which the connection's window towards us has shrunk
+        self._window = 65_535  # of the connection, towards the caller
+        self._waiting: deque[tuple[int, bytes]] = deque()  # answers that wait for it
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say at once that there is no need to wait for windows."""
+        self._transport = cast(asyncio.Transport, transport)
+        most = struct.pack(">HIHI", _MAX_STREAMS, 2**31 - 1, _INITIAL_WINDOW, 2**31 - 1)
+        self._transport.write(
+            _frame(_SETTINGS, 0, 0, most) + _frame(_WINDOW, 0, 0, (2**31 - 1 - 65_535).to_bytes(4))
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take in whole frames."""
+        data = self._rest + data if self._rest else data
+        at = 0
+        if not self._started:
+            if len(data) < len(_PREFACE):
+                self._rest = data
+                return
+            self._started, at = True, len(_PREFACE)
+        while len(data) - at >= _HEAD.size:
+            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            end = at + _HEAD.size + (high << 8 | low)
+            if end > len(data):
+                break
+            self._take_in(kind, flags, stream, data[at + _HEAD.size : end])
+            at = end
+        self._rest = data[at:]
+
+    def _take_in(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == _DATA:
+            self._read += len(payload)
+            self._predicts[stream] = self._predicts.get(stream, False) or _INPUT in payload
+            if flags & _END_STREAM:
+                self._asked(stream, predict=self._predicts.pop(stream))
+            if self._read > 2**30:
+                self._transport.write(_frame(_WINDOW, 0, 0, self._read.to_bytes(4)))
+                self._read = 0
+        elif kind == _RESET:
+            self._predicts.pop(stream, None)
+        elif kind == _WINDOW and not stream:
+            self._window += int.from_bytes(payload)
+            self._write()
+        elif kind in (_SETTINGS, _PING) and not flags & _ACK:
+            self._transport.write(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
+
+    def _asked(self, stream: int, *, predict: bool) -> None:
+        if predict and self._work is not None:
+            task = asyncio.ensure_future(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: self._answer(stream, self._answers[True]))
+        else:
+            self._answer(stream, self._answers[predict])
+
+    def _answer(self, stream: int, message: bytes) -> None:
+        self._waiting.append((stream, message))
+        self._write()
+
+    def _write(self) -> None:
+        while self._waiting and self._window >= len(self._waiting[0][1]):
+            stream, message = self._waiting.popleft()
+            self._window -= len(message)
+            headers = _frame(_HEADERS, _END_HEADERS, stream, _OK)
+            trailers = _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, _GRPC_STATUS)
+            self._transport.write(headers + _frame(_DATA, 0, stream, message) + trailers)
+
+
 async def serve(port: int, delay_s: float, workers: int = 0, version: int = 1) -> None:
     """Serve on loopback until cancelled; prints the port. `delay_s`: how long each answer takes (not CPU time).
 
     `workers`: so many are at work at once, the others wait their turn, and as in TF Serving all of them are done
     however long ago their caller gave up; 0: no limit. `version`: the model's, as the answers tell it.
     """
-    answer = null_response(version=version)
     status = tfs.GetModelStatusResponse()
     status.model_version_status.add(version=version, state=tfs.ModelVersionStatus.AVAILABLE)
-    available = status.SerializeToString()
-
+    predict, available = _message(null_response(version=version)), _message(status.SerializeToString())
     free = asyncio.Semaphore(workers) if workers else contextlib.nullcontext()
 
     async def work() -> None:
         async with free:
             await asyncio.sleep(delay_s)
 
-    async def predict(_request: bytes, _context: object) -> bytes:
-        if delay_s:
-            await asyncio.shield(work())
-        return answer
+    def connection() -> _Connection:
+        return _Connection(predict, available, work if delay_s else None)
 
-    async def model_status(_request: bytes, _context: object) -> bytes:
-        return available  # type: ignore[no-any-return]
-
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    for path, method in ((PREDICT, predict), (GET_MODEL_STATUS, model_status)):
-        _, service, name = path.split("/")
-        handlers = {name: grpc.unary_unary_rpc_method_handler(method)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    print(server.add_insecure_port(f"127.0.0.1:{port}"), flush=True)
-    await server.start()
-    await server.wait_for_termination()
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", port)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
