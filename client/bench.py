@@ -25,6 +25,7 @@ from client.predict import PREDICT, parse_response, request_bytes
 from client.relayed import DETECT
 from client.security import Security
 from client.wire import relay_pb2 as pb
+from model.child import bound
 from model.contract import MODEL_NAME, SIGNATURE
 
 CPU_SECONDS, MEMORY_BYTES = "process_cpu_seconds_total", "process_resident_memory_bytes"
@@ -175,7 +176,7 @@ def metric(metrics_url: str, name: str) -> float:
 @contextlib.contextmanager
 def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        bound([sys.executable, *arguments]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         yield child

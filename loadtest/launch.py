@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.plan import VARIABLE, Plan
+from model.child import bound
 
 LOOPBACK = "127.0.0.1"
 POLL_S = 0.2
@@ -58,7 +59,7 @@ def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda:
     environment = os.environ | {VARIABLE: str(plan.save())}
     # A session of its own: Ctrl-C in the terminal reaches us alone, and we tell the one process that is in charge.
     process = subprocess.Popen(
-        command(config), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        bound(command(config)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         while process.poll() is None:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from functools import partial
 from typing import Any
 
 import gevent
@@ -20,6 +22,7 @@ from loadtest.plan import Plan
 from loadtest.probe import watch_loop
 from loadtest.record import Recorder
 from loadtest.users import USERS, CameraUser, PredictUser, RestUser, Session
+from model.child import end_with
 
 __all__ = ["CameraUser", "PredictUser", "RestUser", "Shape"]
 
@@ -38,6 +41,7 @@ for kind, user in USERS.items():
     load = plan.profile.users.get(kind)
     user.abstract, user.session = load is None, session
     user.weight = load.weight if load else 0
+os.register_at_fork(after_in_child=partial(end_with, os.getpid()))  # workers of --processes
 
 
 class Shape(LoadTestShape):

@@ -19,6 +19,7 @@ from loadtest.plan import Plan, Target
 from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
 from loadtest.record import percentile_s
 from loadtest.results import Run, read_run
+from model.child import bound
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 ALLOWED = 0.02
@@ -86,7 +87,7 @@ def _truths(
 @contextmanager
 def _known_server(out: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "loadtest.known_server", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield f"127.0.0.1:{int(process.stdout.readline())}"

@@ -19,6 +19,7 @@ from loadtest.ports import free_address
 from mesh.render.topology import Address
 from mesh.run import Mesh, MeshConfig
 from mesh.stack import istio_folder, stack_topology
+from model.child import bound
 
 READY_S = 20.0
 RUN_RELAY = """
@@ -50,7 +51,9 @@ class StandIns:
         number = version.removeprefix("v")
         command = [sys.executable, "-m", "client.null_server", "--port", str(self.addresses[version].port)]
         command += ["--delay-ms", str(self._config.delay_ms), "--workers", str(self._config.workers)]
-        process = subprocess.Popen([*command, "--model-version", number], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            bound([*command, "--model-version", number]), stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         process.stdout.readline()  # it listens
         self._processes[version] = process
@@ -76,7 +79,7 @@ class StandIns:
 def relay(target: Address, listen: Address) -> Iterator[None]:
     """The relay, as a process."""
     command = [sys.executable, "-c", RUN_RELAY, str(target), str(listen)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(bound(command), stderr=subprocess.DEVNULL)
     try:
         with grpc.insecure_channel(str(listen)) as channel:
             request = health_pb2.HealthCheckRequest()

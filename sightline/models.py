@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model import contract, weights
+from model.child import bound
 from model.contract import ModelMetadata
 from model.demo import DEMO_WEIGHTS_SHA256
 from model.export import ExportConfig, read_metadata, resolve_precision, tool_versions
@@ -117,7 +118,7 @@ def _export(base: Path, path: Path, imgsz: tuple[int, int], precision: str, vers
         "--model-version",
         str(version),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(bound(command), capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it exited with {done.returncode}"]
         raise RuntimeError(lines[-1].removeprefix("sightline: "))

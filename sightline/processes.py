@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from model.child import bound
 from sightline import interrupts
 
 LOG_TAIL_LINES = 12
@@ -32,7 +32,7 @@ class Child:
         with log.open("wb") as output:
             # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which stops all in order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sightline.child", str(os.getpid()), *command],
+                bound(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -41,7 +41,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id: `sightline.child` becomes the command."""
+        """Its process id."""
         return self._process.pid
 
     @property

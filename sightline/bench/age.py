@@ -27,6 +27,7 @@ from client.channel import CHANNEL_OPTIONS
 from client.encode import encode_jpeg
 from client.predict import PREDICT, parse_response, request_bytes
 from client.sources.capture import quiet
+from model.child import bound
 from model.contract import MODEL_NAME, SIGNATURE
 from model.street import read_stamp
 from sightline.bench.images import jpegs
@@ -142,7 +143,7 @@ def capacity_per_s(server: str) -> float:
 def camera(fps: float) -> Iterator[str]:
     """A camera process at that rate; its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "sightline.bench.mjpeg", str(fps)], stdout=subprocess.PIPE, text=True
+        bound([sys.executable, "-m", "sightline.bench.mjpeg", str(fps)]), stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -7,12 +7,14 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
 
 from client.bench import CPU_SECONDS, MEMORY_BYTES, measure_relay, metric, null_server, relay_process
-from client.bench_streams import WARM_UP_S, Outcome
+from client.bench_streams import CONNECTED, OVER, WARM, Outcome
+from model.child import bound
 
 FLOOD_BYTES = 50_000  # a JPEG of 1280x720
 FLOOD_FRAMES, FLOOD_CAMERAS = 2000, 4
@@ -23,7 +25,7 @@ GOAL_FRAMES_S, GOAL_P99_MS, GOAL_IDLE_KB = 2000, 100, 200
 
 @dataclass(frozen=True)
 class Steady:
-    """One steady load: what its cameras saw, and CPU time of the relay per frame that they sent."""
+    """One steady load: what its cameras saw, and CPU time of the relay per frame, of the same seconds."""
 
     streams: int
     fps: float
@@ -73,18 +75,25 @@ def measure(streams: int, fps: float, image_bytes: int, seconds: float) -> Stead
         options = {"streams": streams, "fps": fps, "image-bytes": image_bytes, "seconds": seconds}
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "client.bench_streams", relay, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+        with subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True) as load:
             assert load.stdout is not None
-            if load.stdout.readline() != "connected\n":
+            if load.stdout.readline().strip() != CONNECTED:
                 raise RuntimeError(
                     f"{streams} streams could not be opened; see the limit of open files (ulimit -n)"
                 )
-            full, cpu_s = metric(metrics_url, MEMORY_BYTES), metric(metrics_url, CPU_SECONDS)
+            full = metric(metrics_url, MEMORY_BYTES)
+            began_s, ended_s = (_cpu_s_at(load.stdout, metrics_url, word) for word in (WARM, OVER))
             outcome = Outcome(**json.loads(load.stdout.readline()))
-            cpu_s = metric(metrics_url, CPU_SECONDS) - cpu_s
-    frames = streams * fps * (seconds + WARM_UP_S)
-    cpu_us = 1e6 * cpu_s / frames if frames else math.nan
+    frames = streams * fps * seconds
+    cpu_us = 1e6 * (ended_s - began_s) / frames if frames else math.nan
     return Steady(streams, fps, image_bytes, outcome, cpu_us, (full - empty) / streams / 1000)
+
+
+def _cpu_s_at(lines: IO[str], metrics_url: str, word: str) -> float:
+    """The relay's CPU time when the cameras say `word`."""
+    if (line := lines.readline().strip()) != word:
+        raise RuntimeError(f"the cameras broke off: expected {word!r}, got {line!r}")
+    return metric(metrics_url, CPU_SECONDS)
 
 
 def _ms(value: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from model.child import bound
 from sightline.ports import LOOPBACK, free_port
 from sightline.ready import wait_serving
 
@@ -26,7 +27,7 @@ def serving(name: str, base: Path, log: Path, *flags: str, one_core: bool = Fals
     command = [sys.executable, "-m", "serving", f"--port={port}", f"--model_name={name}"]
     command += [f"--model_base_path={base.resolve()}", "--enable_grpc_healthcheck_service", *flags]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
+        process = subprocess.Popen(bound(command), stdout=out, stderr=out)
     if one_core:  # its threads, all later, inherit it
         os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from model.child import bound
 from sightline.commands.options import DEFAULT_IMGSZ, imgsz_hw
 from sightline.console import table_console
 
@@ -56,7 +57,7 @@ def engine(
         )
         # In a process of its own: torch's threads are not to be beside those that are measured.
         done = subprocess.run(
-            [sys.executable, "-c", code, str(path), str(onnx)], capture_output=True, text=True
+            bound([sys.executable, "-c", code, str(path), str(onnx)]), capture_output=True, text=True
         )
         if done.returncode:
             raise RuntimeError(f"cannot export to ONNX: {done.stderr.strip().splitlines()[-1]}")

@@ -8,6 +8,7 @@ misses it misses it in every frame, so a hundred frames are not a hundred draws.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import numpy as np
 from client.relay.shadow_compare import Difference
 from client.relay.shadow_evidence import Block
 from client.relay.shadow_gate import checks_of, summary
+from model.child import end_with
 from sightline.rollout.config import RolloutConfig
 from sightline.rollout.controller import Clock, Controller
 from sightline.rollout.gates import gates_file, read_gates
@@ -166,7 +168,8 @@ def rates(rollouts: int, say: Callable[[str], None]) -> dict[str, float]:
     say(f"{rollouts} rollouts each: steps 5, 20, 50, 100 %, 30 s each; {setting}")
     say(f"{'candidate':<12}{'promoted':>10}{'rolled back':>13}  at step")
     found = {}
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)) as pool:
         for number, candidate in enumerate(CANDIDATES):
             seeds = range(1000 * number, 1000 * number + rollouts)
             ends = list(pool.map(partial(simulate, candidate, config), seeds, chunksize=5))

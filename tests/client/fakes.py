@@ -22,6 +22,7 @@ from client.relay.config import RelayConfig
 from client.relay.main import Relay
 from client.types import Frame
 from client.wire import tfserving_pb2 as tfs
+from model.child import bound
 
 MAX_DET = 10
 
@@ -245,7 +246,10 @@ class RelayProcess:
 
     def start(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", self._code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            bound([sys.executable, "-c", self._code]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         return self
 

@@ -36,6 +36,7 @@ from client.report import (
 )
 from client.tally import MAX_KINDS, AgeHistogram, Tally
 from client.types import Account
+from model.child import bound
 from tests.client.fakes import FakeModelServer, RelayThread, response_of
 from tests.client.media import jpeg, picture, write_video
 from tests.client.results import NOTHING, delivered, detections, dropped, errored, frame
@@ -232,7 +233,7 @@ def test_a_signal_ends_it_cleanly(relay: RelayThread, tmp_path: Path, number: in
     )
     log = tmp_path / "r.jsonl"
     with subprocess.Popen(
-        [sys.executable, "-c", code, relay.target, str(log)],
+        bound([sys.executable, "-c", code, relay.target, str(log)]),
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + 20

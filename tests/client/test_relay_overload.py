@@ -24,6 +24,7 @@ import pytest
 from client import DetectionStream, RelayTransport, Result, Status, StreamConfig
 from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
+from model.child import bound
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, image_of
 
 CAMERAS, WORKERS, SERVICE_S = 16, 2, 0.02
@@ -37,7 +38,7 @@ def server() -> Iterator[str]:
     """Its address. A server per test: what one test sent, it works off."""
     arguments = ("--delay-ms", str(SERVICE_S * 1e3), "--workers", str(WORKERS))
     process = subprocess.Popen(
-        [sys.executable, "-m", "client.null_server", *arguments], stdout=subprocess.PIPE, text=True
+        bound([sys.executable, "-m", "client.null_server", *arguments]), stdout=subprocess.PIPE, text=True
     )
     with process:
         assert process.stdout is not None

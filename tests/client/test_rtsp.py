@@ -16,6 +16,7 @@ from client import DetectionStream, Result, SourceOptions, Status, StreamConfig,
 from client.errors import SourceError
 from client.sources import live
 from client.sources.live import CameraState
+from model.child import bound
 from tests.client.fakes import FakeModelServer, RelayThread, response_of
 from tests.client.media import number_of, picture
 
@@ -61,7 +62,7 @@ class RtspCamera:
 
     def start(self, video: Path) -> None:
         command = [DEBIANS_PYTHON, str(SERVER), str(video), str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 

@@ -18,6 +18,7 @@ from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink,
 from client.sinks.jsonl import rfc3339
 from client.sinks.video import fit
 from client.types import Result
+from model.child import bound
 from tests.client.media import jpeg, picture, png
 from tests.client.results import delivered, detections, dropped, errored, frame
 
@@ -98,7 +99,7 @@ def test_json_lines_survive_a_kill(tmp_path: Path) -> None:
         f"sink = JsonLines({str(path)!r})\n"
         "for i in itertools.count(): sink.write(dropped(frame(i)))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
+    with subprocess.Popen(bound([sys.executable, "-c", code]), cwd=Path(__file__).parents[2]) as process:
         end = time.monotonic() + 20
         while (not path.exists() or path.stat().st_size < 20_000) and time.monotonic() < end:
             time.sleep(0.01)

@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from client.sinks import QueuedSink, SinkError, Webhook
 from client.sinks import webhook as webhook_module
 from client.sinks.mqtt import MAX_UNACKNOWLEDGED, Mqtt, parse_broker
+from model.child import bound
 from tests.client.results import delivered, detections, dropped, frame
 
 PERSON = ("person", 0, 0.9, (0.25, 0.5, 0.75, 1.0))
@@ -184,7 +185,7 @@ class Mosquitto:
         config = folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen(
-            [BROKER, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            bound([BROKER, "-c", str(config)]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             wait_for(self._listens)

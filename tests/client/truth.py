@@ -15,6 +15,7 @@ import numpy as np
 
 from client.sources.images import decode
 from client.wire import tfserving_pb2 as tfs
+from model.child import bound
 from model.street import CLASS_NAMES, Rendered, StreetScene, read_stamp
 from tests.client.fakes import FakeModelServer, response_of
 
@@ -82,7 +83,7 @@ class Cameras:
         size = f"{SIZE_WH[0]}x{SIZE_WH[1]}"
         specs = [f"synthetic:seed={seed},fps={FPS},size={size}" for seed in seeds]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, relay, *specs],
+            bound([sys.executable, "-c", _RUN, relay, *specs]),
             cwd=Path(__file__).parents[2],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

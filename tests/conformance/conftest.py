@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from model.child import bound
 from tests.conformance.client import Client, free_port
 from tests.serving import models
 
@@ -66,7 +67,9 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cl
         log = logs / f"{len(processes)}.log"
         ports = [f"--port={port}", f"--rest_api_port={rest_port}"]
         with log.open("wb") as file:
-            process = subprocess.Popen([*command(), *ports, *flags], stdout=file, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                bound([*command(), *ports, *flags]), stdout=file, stderr=subprocess.STDOUT
+            )
         processes.append(process)
         return Client(port, rest_port, process, log)
 

@@ -19,6 +19,7 @@ import pytest
 
 from client.sources.images import decode
 from client.wire import tfserving_pb2 as tfs
+from model.child import bound
 from tests.client.fakes import FakeModelServer, RelayThread, response_of
 from tests.client.media import jpeg, number_of, picture, write_video
 
@@ -60,7 +61,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        bound([sys.executable, *map(str, arguments)]),
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         yield process

@@ -19,8 +19,10 @@ from loadtest.record import LAG, LATENESS, percentile_s
 from loadtest.report import DOUBTFUL, MISSED
 from loadtest.results import own_delay_s, read_run
 from loadtest.selfcheck import Truth, selfcheck
+from model.child import bound
 from sightline.cli import app
 from tests.loadtest.runs import assert_percentile
+from tests.sightline.stack import Running, alive, wait_until
 
 ATTEMPTS = 2
 BUSY_S = 0.008  # 2 % of the shortest latency: a generator that is late by more says so, and can't be right
@@ -89,7 +91,7 @@ def test_a_run_shows_its_series_and_ends_with_a_report_and_its_goals_status(tmp_
     out, port = tmp_path / "out", free_address().port
     command = [sys.executable, "-m", "sightline", "load", str(profile), "--out", str(out)]
     command += ["--web", "--web-port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(bound(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         end_s, shown = time.monotonic() + 120, dict[str, int]()
         while not shown.get("camera/delivered v1") and time.monotonic() < end_s and process.poll() is None:
@@ -107,6 +109,24 @@ def test_a_run_shows_its_series_and_ends_with_a_report_and_its_goals_status(tmp_
     assert "0 lost" in output
     assert (out / "report.html").is_file()
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_nothing_outlives_a_load_that_is_killed(tmp_path: Path) -> None:
+    """Stand-in, relay, Locust, and the two workers that Locust forks."""
+    profile = tmp_path / "long.yaml"
+    profile.write_text(
+        "description: Long.\nusers: {camera: {fps: 1}}\nimages: synthetic:fps=1,size=320x240\n"
+        "stages: [{users: 2, for_s: 600}]\nstack: {mesh: false, server_ms: 20}\n"
+    )
+    running = Running(["load", profile, "--out", tmp_path / "out", "--processes", "2"], tmp_path)
+    try:
+        running.until(lambda: len(running.children()) == 5, 60)
+        children = running.children()
+        running.signal(signal.SIGKILL).wait()
+        wait_until(lambda: not any(map(alive, children)), 30)
+    finally:
+        running.kill()
 
 
 @pytest.mark.parametrize(

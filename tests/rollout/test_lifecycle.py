@@ -23,6 +23,7 @@ from client.predict import GET_MODEL_STATUS, PREDICT, parse_response, request_by
 from client.sources import SourceOptions, open_source
 from client.wire import tfserving_pb2 as tfs
 from loadtest.wrong_model import forward
+from model.child import bound
 from model.contract import SIGNATURE
 from serving.config import read_model_config_file
 from sightline.ports import free_port
@@ -59,7 +60,7 @@ def serving(config: Path) -> Iterator[str]:
         "--model_config_file_poll_wait_seconds=1", "--file_system_poll_wait_seconds=1",
         "--tensorflow_intra_op_parallelism=1", "--allow_version_labels_for_unavailable_models",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(bound(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{port}"
     finally:

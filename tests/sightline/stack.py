@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import psutil
 
+from model.child import bound
 from sightline.ready import wait_serving
 
 COMMAND = (sys.executable, "-m", "sightline")
@@ -80,7 +81,7 @@ class Running:
         self._started_s = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
-                [*COMMAND, *map(str, arguments)],
+                bound([*COMMAND, *map(str, arguments)]),
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
             )  # fmt: skip
 
@@ -145,6 +146,14 @@ class Running:
         """Fail if it ended."""
         code = self._process.poll()
         assert code is None, f"it ended with {code}: {self.out}{self._err.read_text()}"
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(happened: Callable[[], Any], timeout_s: float) -> None:
