@@ -137,11 +137,10 @@ class _Run:
         counts = open_counts(camera_id, camera, config.counts)
         if counts is not None:
             self._counts.append(counts)
-        patient = len(config.cameras) > 1  # one of several may be off at the start; a single one may not
         return Camera(
             camera_id,
             redact(camera.source),
-            lambda: open_source(camera.source, camera.source_options(patient=patient), camera_id),
+            lambda: open_source(camera.source, camera.source_options(patient=config.patient), camera_id),
             lambda source: DetectionStream(
                 source,
                 _transport(config, camera, camera_id),

@@ -10,7 +10,7 @@ from typing import Any
 from client.channel import split_address
 from client.choose import Choice
 from client.security import Security
-from client.sources import SourceOptions, camera_ids
+from client.sources import SourceOptions, camera_ids, check_source
 from client.stream import DEFAULT_TARGET, StreamConfig
 from model.contract import MODEL_NAME
 
@@ -154,6 +154,16 @@ class DetectConfig:
         if self.table and self.jsonl == "-":
             raise ValueError("table: expected --jsonl to be a file then, not standard output")
         self.ids()
+
+    @property
+    def patient(self) -> bool:
+        """One of several cameras may be off at the start; a single one may not."""
+        return len(self.cameras) > 1
+
+    def check_sources(self) -> None:
+        """Raise client.errors.SourceError for one that cannot be opened; those on the network are left alone."""
+        for camera in self.cameras:
+            check_source(camera.source, camera.source_options(patient=self.patient))
 
     def ids(self) -> list[str]:
         """The cameras' ids, all different: a derived one gets a number where it comes again."""

@@ -64,12 +64,13 @@ def up(config: UpConfig, console: Console) -> int:
     """Run the stack until its cameras end, Ctrl-C, or the death of a part. Returns the exit status: 0 only if
     detections were delivered and the frames add up.
 
-    Raises PortTaken, ChildDied, TimeoutError, WeightsError, MeshError, RuntimeError: each says what to do.
+    Raises SourceError, PortTaken, ChildDied, TimeoutError, WeightsError, MeshError, RuntimeError: each says what to do.
     """
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    config.detect.check_sources()
     config.ports.check_free()
     if config.mesh:
         _check_mesh(config.components)

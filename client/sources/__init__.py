@@ -35,7 +35,7 @@ OpenedSource = ImageSource | LiveSource | SyntheticSource | VideoSource
 
 __all__ = [
     "ImageSource", "LiveSource", "OpenedSource", "SourceError", "SourceOptions", "SyntheticSource", "Truth",
-    "VideoSource", "camera_ids", "open_source", "redact",
+    "VideoSource", "camera_ids", "check_source", "open_source", "redact",
 ]  # fmt: skip
 
 SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp"})
@@ -63,6 +63,12 @@ def open_source(
     if is_url(spec):
         return _open_url(spec, name, options)
     return _open_path(spec, name, options)
+
+
+def check_source(spec: str, options: SourceOptions | None = None) -> None:
+    """Raise what `open_source` would raise, as far as it can be told without the network."""
+    if not is_url(spec) or spec.partition("://")[0].lower() not in SCHEMES:
+        open_source(spec, options).close()
 
 
 def _open_url(url: str, camera_id: str, options: SourceOptions) -> LiveSource | VideoSource | ImageSource:

@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import threading
 import time
@@ -12,7 +13,15 @@ import numpy as np
 import pytest
 
 from client import sources
-from client.sources import ImageSource, LiveSource, SourceError, SourceOptions, SyntheticSource, open_source
+from client.sources import (
+    ImageSource,
+    LiveSource,
+    SourceError,
+    SourceOptions,
+    SyntheticSource,
+    check_source,
+    open_source,
+)
 from client.sources import live as live_module
 from client.sources.header import read_header
 from client.sources.images import decode
@@ -128,6 +137,8 @@ def test_what_cannot_be_opened_says_so_in_one_line(
     with pytest.raises(SourceError) as caught:
         open_source(str(make(tmp_path)))  # type: ignore[operator]
     message = str(caught.value)
+    with pytest.raises(SourceError, match=re.escape(message)):
+        check_source(str(make(tmp_path)))  # type: ignore[operator]
     assert says in message
     assert "\n" not in message
     assert "pw" not in message
@@ -141,6 +152,8 @@ def test_a_silent_network_camera_is_given_up_in_time(path: str, capfd: pytest.Ca
         started = time.monotonic()
         with pytest.raises(SourceError) as caught:
             open_source(url, SourceOptions(open_timeout_s=0.5))
+        assert time.monotonic() - started < 3
+        check_source(url)  # the network is left alone
         assert time.monotonic() - started < 3
     assert "hunter2" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)

@@ -17,6 +17,7 @@ from tests.sightline.conftest import Main, Spawn
 from tests.sightline.stack import (
     Done,
     Running,
+    alive,
     assert_rows_match,
     can_listen,
     counts_of,
@@ -46,13 +47,6 @@ class Stack:
         assert len(children) >= least
         wait_until(lambda: not any(map(alive, children)), 20)
         assert all(map(can_listen, self.ports))
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def stack(models: Path, *more: str) -> Stack:
@@ -139,6 +133,27 @@ def test_without_prometheus_it_says_so_before_anything_else(
         "sightline: --monitoring: there is no prometheus on the PATH: apt-get install prometheus (Debian), "
         "or leave it out"
     )
+
+
+@pytest.mark.parametrize(
+    ("sources", "says"),
+    [
+        (("gone.mp4",), "no such file or folder: 'gone.mp4'"),
+        (("synthetic", "gone.mp4"), "no such file or folder: 'gone.mp4'"),
+        (("empty",), "no images in empty: expected files with one of the endings "),
+        (("notes.mp4",), "cannot read notes.mp4 as a video: is it one, and whole?"),
+        (("htpp://user:secret@host/x",), "cannot open htpp://***@host/x: expected one of "),
+        (("sythetic",), "no such file or folder: 'sythetic'"),
+    ],
+)
+def test_a_source_that_cannot_work_is_told_before_anything_else(
+    models: Path, tmp_path: Path, main: Main, sources: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.mp4").write_text("no video")
+    done = main(*stack(models, *sources).arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.error_line.startswith(f"sightline: {says}")
 
 
 def test_a_second_run_exports_nothing_and_ctrl_c_ends_it(
