@@ -120,18 +120,16 @@ class RestApp:
 
     def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
         """Route, answer and count one request to /v1/."""
-        found = (
-            (_PREDICTION if method == "POST" else _STATUS).fullmatch(path)
-            if method in ("POST", "GET")
-            else None
-        )
-        if found is None:
+        pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
+        found = pattern.fullmatch(path) if pattern else None
+        # The paths match in capital letters too, the words that end them do not: as TF Serving compares them.
+        if found is None or (method == "POST" and not found["method"].islower()):
             raise invalid(f"Malformed request: {method} {path}")
         api = (
-            found["method"].lower()
+            found["method"]
             if method == "POST"
             else "GetModelMetadata"
-            if found["metadata"]
+            if found["metadata"] == "/metadata"
             else "GetModelStatus"
         )
         name = unquote(found["name"] or "", errors="replace")
@@ -170,13 +168,14 @@ class RestApp:
 
     def _predict(self, spec: Any, body: bytes) -> bytes:
         document = rest_json.parse_body(body)
-        signature = rest_json.signature_name(document) or DEFAULT_SIGNATURE
+        asked = rest_json.signature_name(document)
+        signature = asked or DEFAULT_SIGNATURE
         _, model = self._manager.find(spec)
         if signature not in model.signatures:
             raise invalid(f'Serving signature name: "{signature}" not found in signature def')
         infos = model.signatures[signature].inputs
         if not infos:
-            raise invalid(f"Failed to get input map for signature: {signature}")
+            raise invalid(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
         inputs, layout = rest_json.parse_inputs(document, infos)
         results = self._predictor.run(model, spec.name, signature, inputs, [], self._timeout_s)
         return rest_text.predictions(results, layout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 from tensorflow.core.example import example_pb2, feature_pb2
 
 from serving.errors import invalid
+from serving.rest_format import decimals, quoted
 from serving.rest_json import signature_name
 from serving.rest_tensor import decimal, is_bytes, json_type, parse_bytes, shown
-from serving.rest_text import decimals
 
 
 def fill_request(document: Mapping[str, Any], request: Any) -> None:
@@ -70,7 +69,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
             f"Unexpected element type in feature: {name} expecting type: {found.removesuffix('_list')}"
         )
     if kind == "float":
-        value = decimal(float(value), np.float32)
+        value = decimal(value, np.float32)
     getattr(feature, f"{kind}_list").value.append(value)
 
 
@@ -81,10 +80,7 @@ def classifications(result: Any) -> bytes:
     rows = []
     for row in result.classifications:
         scores = decimals(np.array([one.score for one in row.classes], np.float32))
-        pairs = [
-            f"[{json.dumps(one.label, ensure_ascii=False)}, {score}]"
-            for one, score in zip(row.classes, scores, strict=True)
-        ]
+        pairs = [f"[{quoted(one.label)}, {score}]" for one, score in zip(row.classes, scores, strict=True)]
         rows.append("[" + ", ".join(pairs) + "]")
     return ('{\n    "results": [' + ", ".join(rows) + "\n    ]\n}").encode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import ServingError, invalid
-from serving.rest_tensor import is_bytes, parse_tensor, shown
+from serving.rest_tensor import Constant, is_bytes, parse_tensor, shown
 
 Format = Literal["row", "columnar"]
+_SHORT = re.compile(r'("(?:[^"\\]|\\.)*")|-?Inf\b|-NaN\b')
+_LONG = {"Inf": "Infinity", "-Inf": "-Infinity", "-NaN": "NaN"}
 _PARSE_ERRORS = (  # Python's message, RapidJSON's
     ("Extra data", "The document root must not be followed by other values."),
     ("Expecting property name", "Missing a name for object member."),
@@ -30,7 +33,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document = json.loads(body.decode("utf-8", "surrogateescape"))
+        document = _load(body.removeprefix(BOM_UTF8).decode("utf-8", "surrogateescape"))
     except json.JSONDecodeError as error:
         raise invalid(_parse_error(error)) from None
     except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
@@ -38,6 +41,22 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {shown(document)} Is not object")
     return document
+
+
+def _load(text: str) -> Any:
+    """JSON as RapidJSON reads it: with Inf and -NaN, and the first of the values under one key."""
+    try:
+        return json.loads(text, object_pairs_hook=_first_wins, parse_constant=Constant)
+    except json.JSONDecodeError:
+        longer = _SHORT.sub(lambda found: found[1] or _LONG.get(found[0], found[0]), text)
+        if longer == text:
+            raise
+        return json.loads(longer, object_pairs_hook=_first_wins, parse_constant=Constant)
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else dict(reversed(pairs))
 
 
 def _parse_error(error: json.JSONDecodeError) -> str:
@@ -147,8 +166,8 @@ def _add_row(
         columns[name].append(array)
     if items.keys() != infos.keys():
         raise invalid(
-            f"Failed to process element: {index} of 'instances' list. JSON object: {shown(row)} must only "
-            f"have keys: {','.join(sorted(infos))}"
+            f"Failed to process element: {index} of 'instances' list. JSON object: {shown(row)} keys must be "
+            f"equal to: {','.join(sorted(infos))}"
         )
 
 

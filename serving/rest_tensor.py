@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 
 from serving.errors import Code, ServingError, invalid, truncated
+from serving.rest_format import decimals
 from serving.tensors import MAX_DIMS
 
 _INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64)
@@ -30,11 +31,20 @@ _NUMPY = {
     types_pb2.DT_BOOL: np.bool_,
     types_pb2.DT_STRING: object,
 }
-_NO_SPACE = str.maketrans("", "", " \t\n\r\f\v")  # base64 may be wrapped and unpadded
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+_NO_SPACE = str.maketrans("", "", " \t\n\r\f\v")  # base64 may be wrapped
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]*)")  # absl pads with a dot too
+
+
+class Constant(float):
+    """A bare NaN, Infinity or -Infinity; any other infinite number of a request was too big for a float64."""
 
 
 def shown(value: Any) -> str:
     """A JSON value in an error's text, cut when long."""
+    if isinstance(value, float):
+        kind = np.float64 if abs(value) > _FLOAT_MAX or math.isnan(value) else np.float32
+        return decimals(np.array([value], kind))[0]
     try:
         return truncated(json.dumps(value, indent=4, ensure_ascii=False))
     except RecursionError:
@@ -97,7 +107,7 @@ def _all_fit(values: list[Any], dtype: int) -> bool:
         low, high = float(min(values)), float(max(values))
         if int in types:
             return max(-low, high) <= (1 << 24) - 1
-        return math.isfinite(low + high) and max(-low, high) <= float(np.finfo(np.float32).max)
+        return math.isfinite(low + high) and max(-low, high) <= _FLOAT_MAX
     if types == {int} and np.dtype(numpy) in _INT_RANGES:
         limits = _INT_RANGES[np.dtype(numpy)]
         return bool(limits.min <= min(values) and max(values) <= limits.max)
@@ -140,15 +150,27 @@ def _leaf(value: Any, dtype: int) -> Any:
 
 def decimal(value: float, numpy: Any) -> float:
     """The number, if it fits a float32 or float64 (`numpy`) without loss; raises ServingError."""
-    digits, largest = (24, float(np.finfo(np.float32).max)) if numpy is np.float32 else (53, float("inf"))
-    if isinstance(value, int):
+    digits, largest = (24, _FLOAT_MAX) if numpy is np.float32 else (53, float("inf"))
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         fits = abs(value) <= (1 << digits) - 1
     else:
+        value = _double(value)
         fits = not math.isfinite(value) or abs(value) <= largest
     if not fits:
         kind = "float" if numpy is np.float32 else "double"
         raise invalid(f"Cannot convert JSON value: {shown(value)} to {kind} without loss of precision.")
     return value
+
+
+def _double(value: float) -> float:
+    """As RapidJSON reads it, integers that fit none of its types too."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number) and not isinstance(value, Constant):
+        raise invalid("JSON Parse error: Number too big to be stored in double.")
+    return number
 
 
 def _string(value: Any, dtype: int) -> bytes:
@@ -168,8 +190,8 @@ def parse_bytes(value: str | dict[str, Any]) -> bytes:
             raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
     if not is_bytes(value):
         raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
-    text = str(value["b64"]).translate(_NO_SPACE).rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
+    found = _BASE64.fullmatch(str(value["b64"]).translate(_NO_SPACE))
+    padding = -len(found[1]) % 4 if found else 3  # nothing needs 3
+    if found is None or padding == 3 or len(found[2]) not in (0, padding):
+        raise invalid("Unable to base64 decode")
+    return binascii.a2b_base64(found[1] + "=" * padding)

@@ -6,7 +6,6 @@ Its writer is RapidJSON's PrettyWriter (four spaces; arrays on one line inside `
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.errors import ServingError, invalid
+from serving.rest_format import decimals, quoted
 from serving.rest_json import Format
 
 _DTYPE_NAMES = {"float16": "half"}
@@ -23,8 +23,7 @@ _DTYPE_NAMES = {"float16": "half"}
 
 def error(failure: ServingError) -> bytes:
     """The body of an error."""
-    text = json.dumps({"error": failure.message}, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+    return f'{{\n    "error": {quoted(failure.message)}\n}}'.encode("utf-8", "surrogateescape")
 
 
 def predictions(results: Mapping[str, NDArray[Any]], layout: Format) -> bytes:
@@ -37,6 +36,8 @@ def predictions(results: Mapping[str, NDArray[Any]], layout: Format) -> bytes:
 
 def _rows(results: Mapping[str, NDArray[Any]]) -> str:
     size = _batch_size(results)
+    if not size:
+        return '{\n    "predictions": []\n}'
     leaves = {name: _leaves(name, array) for name, array in sorted(results.items())}
     if len(results) == 1:
         ((name, array),) = results.items()
@@ -45,8 +46,7 @@ def _rows(results: Mapping[str, NDArray[Any]]) -> str:
     items = []
     for _ in range(size):
         fields = [
-            f"{' ' * 12}{json.dumps(name, ensure_ascii=False)}: "
-            + _nested(leaves[name], results[name].shape[1:], 3, one_line=True)
+            f"{' ' * 12}{quoted(name)}: " + _nested(leaves[name], results[name].shape[1:], 3, one_line=True)
             for name in leaves
         ]
         items.append("        {\n" + ",\n".join(fields) + "\n        }")
@@ -55,13 +55,11 @@ def _rows(results: Mapping[str, NDArray[Any]]) -> str:
 
 def _batch_size(results: Mapping[str, NDArray[Any]]) -> int:
     """The outputs' common 0th dimension."""
-    size = 0
+    size = -1
     for name, array in sorted(results.items()):
         if array.ndim == 0:
             raise invalid(f"Tensor name: {name} has no shape information ")
-        if array.shape[0] < 1:
-            raise invalid(f"Tensor name: {name} has invalid batch size: {array.shape[0]}")
-        if size not in (0, array.shape[0]):
+        if size not in (-1, array.shape[0]):
             raise invalid(
                 f"Tensor name: {name} has inconsistent batch size: {array.shape[0]} expecting: {size}"
             )
@@ -74,7 +72,7 @@ def _columns(results: Mapping[str, NDArray[Any]]) -> str:
         ((name, array),) = results.items()
         return f'{{\n    "outputs": {_nested(_leaves(name, array), array.shape, 1)}\n}}'
     fields = [
-        f"        {json.dumps(name, ensure_ascii=False)}: {_nested(_leaves(name, array), array.shape, 2)}"
+        f"        {quoted(name)}: {_nested(_leaves(name, array), array.shape, 2)}"
         for name, array in sorted(results.items())
     ]
     return '{\n    "outputs": {\n' + ",\n".join(fields) + "\n    }\n}"
@@ -103,9 +101,7 @@ def _leaves(name: str, array: NDArray[Any]) -> Iterator[Any]:
     if array.dtype == object:
         if name.endswith("_bytes"):
             return iter([(base64.b64encode(value).decode(),) for value in values])
-        return iter(
-            [json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False) for value in values]
-        )
+        return iter([quoted(value.decode("utf-8", "surrogateescape")) for value in values])
     if array.dtype == np.bool_:
         return iter(["true" if value else "false" for value in values])
     if array.dtype in (np.float32, np.float64):
@@ -114,27 +110,6 @@ def _leaves(name: str, array: NDArray[Any]) -> Iterator[Any]:
         return map(str, values.tolist())
     kind = _DTYPE_NAMES.get(array.dtype.name, array.dtype.name)
     raise invalid(f"Failed to write JSON value for tensor type: {kind}")
-
-
-def decimals(values: NDArray[Any]) -> list[str]:
-    """float32 or float64 values as text: six digits if those give the same value back, else 9 (17).
-
-    Whole numbers get `.0`; NaN, Infinity and -Infinity stand bare.
-    """
-    texts = [f"{value:.6g}" for value in values.tolist()]
-    back = np.array([float(text) for text in texts]).astype(values.dtype)
-    digits = 9 if values.dtype == np.float32 else 17
-    for index in np.flatnonzero(back != values):
-        texts[index] = f"{values[index].item():.{digits}g}"
-    return [_whole(text) for text in texts]
-
-
-def _whole(text: str) -> str:
-    if text in ("nan", "-nan"):
-        return "NaN"
-    if text in ("inf", "-inf"):
-        return "Infinity" if text == "inf" else "-Infinity"
-    return text if "." in text or "e" in text else text + ".0"
 
 
 def _proto(message: Any) -> str:

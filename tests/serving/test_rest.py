@@ -105,6 +105,7 @@ def test_metadata_keeps_empty_fields(server: Server) -> None:
             404,
             "Servable not found for request: Latest(q)",
         ),
+        ("POST", AFFINE.upper(), "{}", 400, f"Malformed request: POST {AFFINE.upper()}"),
         ("POST", AFFINE, "", 400, "JSON Parse error: The document is empty"),
         ("POST", AFFINE, "inst", 400, "JSON Parse error: Invalid value. at offset: 0"),
         ("POST", AFFINE, "{}", 400, "Missing 'inputs' or 'instances' key"),
