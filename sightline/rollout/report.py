@@ -11,21 +11,28 @@ from typing import Any
 
 from mesh.run.rollout import replace
 from sightline.rollout.config import RolloutConfig
-from sightline.rollout.report_plots import COLOURS, gate_names, gate_plot, share_plot
+from sightline.rollout.report_plots import gate_names, gate_plot, share_plot
 from sightline.rollout.state import Phase, State, read_history
 
 STYLE = """
-:root { color-scheme: light; }
-body { max-width: 900px; margin: 32px auto; padding: 0 16px; color: #14181f; background: #fff;
+:root { color-scheme: light dark; --page: #fff; --text: #14181f; --dim: #5d6775; --line: #dfe3e8; --box: #f3f4f6;
+  --pass: #12804a; --wait: #9a6400; --fail: #c22630; }
+body { max-width: 900px; margin: 32px auto; padding: 0 16px; color: var(--text); background: var(--page);
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; }
 h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 16px; margin: 28px 0 8px; }
-p { margin: 6px 0; } .quiet { color: #5d6775; font-size: 13px; }
-.verdict { padding: 10px 14px; border-left: 5px solid; background: #f3f4f6; }
+p { margin: 6px 0; } .quiet { color: var(--dim); font-size: 13px; }
+.verdict { padding: 10px 14px; border-left: 5px solid; background: var(--box); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13.5px; }
-th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid #dfe3e8; vertical-align: top; }
-th { font-weight: 600; color: #5d6775; }
+th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; color: var(--dim); }
 .plot { overflow-x: auto; } .plot svg { display: block; width: 100%; min-width: 640px; height: auto; }
-.pass { color: #12804a; } .wait { color: #9a6400; } .fail { color: #c22630; font-weight: 600; }
+td.pass { color: var(--pass); } td.wait { color: var(--wait); } td.fail { color: var(--fail); font-weight: 600; }
+p.pass { border-color: var(--pass); } p.wait { border-color: var(--wait); } p.fail { border-color: var(--fail); }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #0d1117; --text: #e6edf3; --dim: #8d96a0; --line: #30363d; --box: #161b22;
+    --pass: #3fb950; --wait: #d29922; --fail: #f85149; }
+  .plot svg { filter: invert(.9) hue-rotate(180deg); }  /* the plots have no background of their own */
+}
 """
 
 
@@ -87,7 +94,7 @@ def _page(
     state: State, config: RolloutConfig, history: Sequence[dict[str, Any]], found: dict[str, Any]
 ) -> str:
     title = f"Rollout to {config.to}: {state.phase}"
-    colour = COLOURS["pass" if state.phase is Phase.PROMOTED else "fail" if state.phase.over else "wait"]
+    kind = "pass" if state.phase is Phase.PROMOTED else "fail" if state.phase.over else "wait"
     frames, delivered = found["frames"], found["delivered"]
     cameras = ", ".join(f"{n} {name}" for name, n in sorted(frames.items())) or "no frames"
     shares = ", ".join(f"{n} by {name}" for name, n in sorted(delivered.items())) or "none"
@@ -95,7 +102,7 @@ def _page(
     parts = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="quiet">steps {steps}, each held {config.hold_s:g} s or longer; {found["took_s"]:.0f} s in all</p>',
-        f'<p class="verdict" style="border-color:{colour}">{_text(state.reason)}</p>',
+        f'<p class="verdict {kind}">{_text(state.reason)}</p>',
         f"<p>The cameras' frames meanwhile: {_text(cameras)}; delivered {_text(shares)}.</p>",
         "<h2>Weight and share</h2>",
         share_plot(history),

@@ -52,7 +52,7 @@ def _plot(history: Sequence[dict[str, Any]], draw: Any, height: float = 2.1) -> 
             axes.axvline(entry["at_s"], color=QUIET, linestyle=":", linewidth=0.8)
         axes.set_xlim(0, 1.01 * max(1.0, history[-1]["at_s"] if history else 0.0))
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     text = out.getvalue()
     return f'<div class="plot">{text[text.index("<svg") :]}</div>'
 
