@@ -26,6 +26,11 @@ HALF = "/v1/models/half_plus_two"
         ("versions/labels/stable:predict", {"inputs": [1, 2]}, '{\n    "outputs": [\n        4.0,\n        6.0\n    ]\n}'),
         ("half_plus_two:predict", {"instances": [2.0, 3.0, 4.0]}, '{\n    "predictions": [3.0, 3.5, 4.0\n    ]\n}'),
         ("half_plus_two:predict", {"inputs": [2.0, 3.0, 4.0]}, '{\n    "outputs": [\n        3.0,\n        3.5,\n        4.0\n    ]\n}'),
+        ("half_plus_two:predict", b'{"inputs": [Infinity, -Inf, NaN]}', '{\n    "outputs": [\n        Infinity,\n        -Infinity,\n        NaN\n    ]\n}'),
+        ("half_plus_two:predict", b'{"inputs": 100000000000000000000}', '{\n    "outputs": 5e+19\n}'),
+        ("half_plus_two:predict", b'{"inputs": [], "inputs": 1}', '{\n    "outputs": []\n}'),
+        ("half_plus_two:predict", {"inputs": {"x": [[], []]}}, '{\n    "outputs": [\n        [],\n        []\n    ]\n}'),
+        ("strings:predict", {"instances": ["\x1b\n"]}, '{\n    "predictions": [\n        {\n            "length": 2,\n            "s": "\\u001B\\n",\n            "s_bytes": {\n                "b64": "Gwo="\n            }\n        }\n    ]\n}'),
         ("half_plus_two:predict", {"instances": [[0.1]]}, '{\n    "predictions": [[2.05]\n    ]\n}'),
         ("half_plus_two:regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [3.0]\n}'),
         ("half_plus_two:classify", {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}, '{\n    "results": [[["", 3.0]]\n    ]\n}'),
@@ -43,6 +48,11 @@ def test_answers(main: Client, path: str, body: Any, answer: str) -> None:
         ("POST", f"{HALF}:predict", b"x", 400, "JSON Parse error: Invalid value. at offset: 0"),
         ("POST", f"{HALF}:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
         ("POST", f"{HALF}:predict", {"signature_name": "s", "instances": [1]}, 400, 'Serving signature name: "s" not found in signature def'),
+        ("POST", f"{HALF}:predict", {"inputs": [16777216]}, 400, "Cannot convert JSON value: 16777216 to float without loss of precision."),
+        ("POST", f"{HALF}:predict", {"instances": [[1], [2, 3]]}, 400, "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting tensor size: 1 but got: 2"),
+        ("POST", f"{HALF}:predict", {"instances": [{}]}, 400, "Failed to process element: 0 of 'instances' list. JSON object: {} keys must be equal to: x"),
+        ("POST", "/v1/models/strings:predict", {"inputs": {"b64": "eA="}}, 400, "Unable to base64 decode"),
+        ("POST", f"{HALF}:PREDICT", {"inputs": [1]}, 400, f"Malformed request: POST {HALF}:PREDICT"),
         ("POST", "/v1/models/none:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(none)"),
         ("GET", "/v1/models/none", None, 404, "Could not find any versions of model none"),
         ("GET", "/v1/models", None, 400, "Missing model name in request."),
@@ -53,6 +63,7 @@ def test_answers(main: Client, path: str, body: Any, answer: str) -> None:
 def test_errors(main: Client, method: str, path: str, body: Any, status: int, text: str) -> None:
     found, answer = main.http(method, path, body)
     assert (found, json.loads(answer)["error"]) == (status, text)
+    assert answer.startswith('{\n    "error": "')
 
 
 def test_outside_the_api(main: Client) -> None:
