@@ -71,13 +71,13 @@ class Camera:
     # --- frames in ---------------------------------------------------------------------------------------
     def offer(self, frame: pb.Frame) -> None:
         """Take in one frame: into the mailbox, or settle it at once."""
-        slot = Slot(frame, self._loop.time())
+        slot = Slot(frame, self._loop.time())  # has the image; each look at it in the message would copy it
         self._slots.append(slot)
         self._metrics.received.inc()
         self._metrics.pending.inc()
         if problem := self._wrong_subject(frame):
             slot.fail(grpc.StatusCode.PERMISSION_DENIED, problem)
-        elif problem := self._wrong_id(frame) or self._wrong_image(frame):
+        elif problem := self._wrong_id(frame) or self._wrong_image(slot.image):
             slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
         else:
             self._take_in(frame, slot)
@@ -135,12 +135,12 @@ class Camera:
             return f"camera_id: this stream is {self.camera_id!r}, got {frame.camera_id!r}; open one stream per camera"
         return ""
 
-    def _wrong_image(self, frame: pb.Frame) -> str:
+    def _wrong_image(self, image: bytes) -> str:
         limit = self._config.max_image_bytes
-        if not frame.image:
+        if not image:
             return "image: expected a JPEG or PNG file, got nothing"
-        if len(frame.image) > limit:
-            return f"image: {len(frame.image)} bytes; the relay takes up to {limit} (--max-image-bytes)"
+        if len(image) > limit:
+            return f"image: {len(image)} bytes; the relay takes up to {limit} (--max-image-bytes)"
         return ""
 
     def _expire(self, slot: Slot) -> None:
