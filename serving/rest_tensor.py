@@ -104,7 +104,7 @@ def _all_fit(values: list[Any], dtype: int) -> bool:
     if not values:
         return True
     if numpy in (np.float32, np.float64) and types <= {int, float}:
-        low, high = float(min(values)), float(max(values))
+        low, high = min(values), max(values)
         if int in types:
             return max(-low, high) <= (1 << 24) - 1
         return math.isfinite(low + high) and max(-low, high) <= _FLOAT_MAX

@@ -158,7 +158,7 @@ def test_other_methods(parts: tuple[Servicer, RestApp]) -> None:
 def json_values() -> st.SearchStrategy[Any]:
     leaf = st.one_of(
         st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just({"b64": "YQ"}),
-        st.sampled_from([1e300, 1 << 63, 1 << 64, "NaN", {"b64": 3}]),
+        st.sampled_from([1e300, 1 << 63, 1 << 64, 10**400, "NaN", {"b64": 3}]),
     )  # fmt: skip
     return st.recursive(
         leaf,
@@ -173,6 +173,7 @@ BODIES = st.one_of(
         st.one_of(json_values(), SIGNATURES),
         max_size=3,
     ).map(lambda document: json.dumps(document).encode()),
+    json_values().map(lambda value: json.dumps({"inputs": value}).replace("Infinity", "Inf").encode()),
     json_values().map(lambda value: json.dumps({"instances": [value]}).encode()),
     st.binary(max_size=60),
 )

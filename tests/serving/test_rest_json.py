@@ -144,6 +144,9 @@ def test_values_come_through(dtype: int, value: Any) -> None:
             "Cannot convert JSON value: 9007199254740993 to double without",
         ),
         (types_pb2.DT_DOUBLE, 10**400, "JSON Parse error: Number too big to be stored in double."),
+        (FLOAT, [10**400, 1], "JSON Parse error: Number too big to be stored in double."),
+        (FLOAT, [1.5, -(10**400)], "JSON Parse error: Number too big to be stored in double."),
+        (types_pb2.DT_INT64, [10**400], "is not of expected type: int64"),
         (types_pb2.DT_DOUBLE, [1e400], "JSON Parse error: Number too big to be stored in double."),
         (
             types_pb2.DT_INT32,
