@@ -106,8 +106,8 @@ def _all_fit(values: list[Any], dtype: int) -> bool:
     if numpy in (np.float32, np.float64) and types <= {int, float}:
         low, high = min(values), max(values)
         if int in types:
-            return max(-low, high) <= (1 << 24) - 1
-        return math.isfinite(low + high) and max(-low, high) <= _FLOAT_MAX
+            return bool(max(-low, high) <= (1 << 24) - 1)
+        return bool(math.isfinite(low + high) and max(-low, high) <= _FLOAT_MAX)
     if types == {int} and np.dtype(numpy) in _INT_RANGES:
         limits = _INT_RANGES[np.dtype(numpy)]
         return bool(limits.min <= min(values) and max(values) <= limits.max)
