@@ -20,12 +20,13 @@ from sightline.bench import batching, hot_load
 from sightline.bench.engines import Ours, Server
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.bench.serve import serving
+from sightline.bench.stack import row
 from sightline.bench.tiny_models import request, save_noop
-from sightline.bench.worker import Factory, Turn, take_turns
+from sightline.bench.worker import Factory, take_turns
 from sightline.models import ServedModel
 
 WARM_UP_CALLS = 200
-ROUNDS, FRAMES = 5, 30  # turns of each contender; frames of a turn, per caller
+ROUNDS, FRAMES = 8, 30  # turns of each contender; frames of a turn, per caller
 LOADS, QUIET_S = 4, 5.0  # hot loads, and the seconds before each
 SHARE = 1 / 3  # of what the server can do is asked for meanwhile
 
@@ -74,18 +75,12 @@ def in_process_and_over_grpc(
     console.print(f"YOLOv8n {model.meta.precision}, JPEG of {kilobytes} KB, 1280x720, to boxes")
     for title in ("", "p50 ms", "added ms", f"{callers} callers/s", "share"):
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
-    first_ms, first_per_s = _figures(one["in process"], many["in process"])
+    first = one["in process"], many["in process"]
     for way in ways:
-        p50_ms, per_s = _figures(one[way], many[way])
-        added, share = f"{p50_ms - first_ms:+.2f}", f"{100 * per_s / first_per_s:.0f} %"
-        table.add_row(way, f"{p50_ms:.2f}", added, f"{per_s:.1f}", share)
+        found = row(way, (one[way], many[way]), first)
+        added, share = f"{found.added_ms:+.2f}", f"{100 * found.share:.0f} %"
+        table.add_row(way, f"{found.p50_ms:.2f}", added, f"{found.many_per_s:.1f}", share)
     console.print(table)
-
-
-def _figures(one: list[Turn], many: list[Turn]) -> tuple[float, float]:
-    """Median milliseconds of one caller, median frames per second of many."""
-    p50_ms = 1e3 * statistics.median(s for turn in one for s in turn.latencies_s)
-    return p50_ms, statistics.median(turn.frames_per_s for turn in many)
 
 
 def _measure(target: str, callers: int, seconds: float, at_least: int = 1) -> tuple[list[float], float]:

@@ -79,8 +79,8 @@ def _p50_s(turn: Turn) -> float:
 
 @contextmanager
 def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
-    """The ways to the engine: in process, and through a server, a relay, and a second relay in the mesh, which run on
-    free ports meanwhile."""
+    """The ways to the engine: in process, and through a server, a relay, and a second relay in the mesh, which a camera
+    reaches straight or by the gateway. They run on free ports meanwhile."""
     with Children(logs) as children, ExitStack() as stack:
         server = free_port()
         start_server(children, "server", model, server)
@@ -89,7 +89,7 @@ def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
             "in process": Ours(model.base / str(model.version)),
             "server": Server(f"{LOOPBACK}:{server}"),
             "relay, server": Relay(start_relay(children, f"{LOOPBACK}:{server}", _free_ports())),
-            "gateway, relay, sidecars, server": _gateway(children, stack, server),
+            **_meshed(children, stack, server),
         }
 
 
@@ -102,8 +102,9 @@ def mesh_alone(cost: MeshCost) -> str:
     )
 
 
-def _gateway(children: Children, stack: ExitStack, server: int) -> Relay:
-    """A way through istio/base: TLS and token, mTLS on both sides of a relay. v1 and v2 are the same server."""
+def _meshed(children: Children, stack: ExitStack, server: int) -> dict[str, Relay]:
+    """Two ways to a relay in istio/base, with mTLS from it to the server: straight, as from inside the cluster, and
+    through the gateway, with TLS and token, and mTLS there too. v1 and v2 are the same server."""
     address = Address(LOOPBACK, server)
     ports = _free_ports()
     with_mesh = join(
@@ -112,7 +113,10 @@ def _gateway(children: Children, stack: ExitStack, server: int) -> Relay:
     entrance = stack.enter_context(with_mesh)
     assert entrance.security.token_of is not None
     tokens = {camera: entrance.security.token_of(camera) for camera in cameras(CALLERS)}
-    return Relay(entrance.address, entrance.security.ca, tokens)
+    return {
+        "relay, sidecars, server": Relay(f"{LOOPBACK}:{ports.relay_port}"),
+        "gateway, relay, sidecars, server": Relay(entrance.address, entrance.security.ca, tokens),
+    }
 
 
 def _free_ports() -> Ports:

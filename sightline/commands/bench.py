@@ -68,8 +68,8 @@ def engine(
 def stack(
     weights: WeightsOption = "demo",
     folder: FolderOption = Path("runs/bench"),
-    rounds: RoundsOption = 16,
-    frames: FramesOption = 10,
+    rounds: RoundsOption = 10,
+    frames: FramesOption = 30,
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
     """What each hop costs: the engine in process, through server, relay and mesh."""
