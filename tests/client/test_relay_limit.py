@@ -84,7 +84,7 @@ class Simulation:
     [
         (1, lambda _: 0.027, 0.93, 3),
         (2, lambda busy: 0.021 if busy == 1 else 0.033, 0.93, 3.5),  # one call on two cores, two on one each
-        (2, lambda _: 0.0005, 0.93, 10),  # here the network is most of it
+        (2, lambda _: 0.0005, 0.99, 52),  # here the network is most of it, and a queue of 10 ms no matter
         (4, lambda _: 0.04, 0.93, 6),
         (8, lambda _: 0.1, 0.93, 11),
         (32, lambda _: 0.05, 0.93, 48),
@@ -159,8 +159,9 @@ def test_the_bound_is_kept() -> None:
     assert single.run(20)[1] == 1
 
 
-def test_a_refusal_ends_a_trial_with_more() -> None:
-    server = Simulation(lambda _: 0.02, 1)
+@pytest.mark.parametrize("service_s", [0.02, 0.001])
+def test_a_refusal_ends_a_trial_with_more(service_s: float) -> None:
+    server = Simulation(lambda _: service_s, 1)
     server.run(0.6)
     before = server.limit.value
     for _ in range(50):
