@@ -22,6 +22,7 @@ import grpc
 from mesh.render.topology import Address
 from mesh.run import Mesh, MeshConfig
 from mesh.stack import GATEWAY_PORT, SERVING_PORT, istio_folder, stack_topology
+from model.child import bound
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 DETECT = "/sightline.v1.Relay/Detect"
@@ -100,7 +101,7 @@ def measure(
 @contextmanager
 def _server() -> Iterator[Address]:
     command = [sys.executable, "-m", "mesh.bench_server"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield Address("127.0.0.1", int(process.stdout.readline()))

@@ -6,31 +6,19 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from mesh.resources import MeshError
+from model.child import bound
 
 MAX_WORDS = 300  # of Envoy's; where a file does not parse it repeats all of it
-# Runs in a fresh interpreter, so that nothing happens between fork and exec in a process with threads: ask the
-# kernel to end Envoy when its parent dies, see that the parent still lives, become Envoy.
-TRAMPOLINE = """
-import ctypes, os, signal, sys
-parent = int(sys.argv[1])
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != parent:
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def envoy_binary() -> Path:
@@ -102,7 +90,7 @@ class Envoy(Admin):
         ]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", TRAMPOLINE, str(os.getpid()), *command],
+                bound(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "model": (),
     "client": ("model.child", "model.contract", "model.matching", "model.street"),
     "serving": ("model.contract",),
-    "mesh": ("model.contract",),
+    "mesh": ("model.child", "model.contract"),
     "loadtest": (
         "client",
         "mesh",
