@@ -33,7 +33,7 @@ def wait_mdc_s(rate_per_s: float, service_s: float, servers: int) -> float:
     """
     load = rate_per_s * service_s
     busy = load / servers
-    if busy >= 1:
+    if busy > 1 - 1e-6:  # the knee's own rate, but for rounding
         return math.inf
     if busy <= 0:
         return 0.0

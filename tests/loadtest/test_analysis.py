@@ -92,6 +92,7 @@ def test_queueing_formulas_at_their_ends() -> None:
     assert erlang_c(1, 0.6) == pytest.approx(0.6)  # M/M/1: the share of time that it is busy
     assert wait_mdc_s(0, 1, 2) == 0
     assert wait_mdc_s(2, 1, 2) == math.inf
+    assert wait_mdc_s(56, (2 - 1e-12) / 56, 2) == math.inf
     model = fit(
         [point(users, 60, mean_ms=35) for users in range(1, 10)],
         find_knee([point(u, 60) for u in range(1, 10)]),
