@@ -19,8 +19,8 @@ from model import contract
 from sightline.bench import batching, hot_load
 from sightline.bench.engines import Ours, Server
 from sightline.bench.images import SIZES_WH, jpegs
+from sightline.bench.rows import row
 from sightline.bench.serve import serving
-from sightline.bench.stack import row
 from sightline.bench.tiny_models import request, save_noop
 from sightline.bench.worker import Factory, take_turns
 from sightline.models import ServedModel

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +14,8 @@ from mesh.bench import MeshCost, measure
 from mesh.render.topology import Address
 from sightline.bench.engines import Ours, Relay, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
-from sightline.bench.worker import Factory, Turn, take_turns
+from sightline.bench.rows import Row, row
+from sightline.bench.worker import Factory, take_turns
 from sightline.models import ServedModel
 from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import Children
@@ -24,22 +24,6 @@ from sightline.stack import READY_TIMEOUT_S, join, start_relay, start_server
 
 CALLERS = 4
 FRAMES = SIZES_WH["16:9 1280x720"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to the engine: milliseconds of one caller, frames per second of CALLERS callers.
-
-    `added_ms` to the first way's p50, and `share` (0 to 1) of its rate: medians over the rounds, of two turns of one
-    round each, because what else the machine does changes from round to round.
-    """
-
-    way: str
-    p50_ms: float
-    p99_ms: float
-    added_ms: float
-    many_per_s: float
-    share: float
 
 
 def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
@@ -52,29 +36,6 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
     console.print(table(rows, len(images[0])))
     console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
     return rows
-
-
-def row(way: str, turns: tuple[list[Turn], list[Turn]], first: tuple[list[Turn], list[Turn]]) -> Row:
-    """A way's figures beside the first way's, from their turns with one caller and with many, round by round."""
-    ms = sorted(1e3 * s for turn in turns[0] for s in turn.latencies_s)
-    added_ms = [
-        1e3 * (_p50_s(ours) - _p50_s(theirs)) for ours, theirs in zip(turns[0], first[0], strict=True)
-    ]
-    shares = [
-        ours.frames_per_s / theirs.frames_per_s for ours, theirs in zip(turns[1], first[1], strict=True)
-    ]
-    return Row(
-        way,
-        statistics.median(ms),
-        ms[int(0.99 * (len(ms) - 1))],
-        statistics.median(added_ms),
-        statistics.median(turn.frames_per_s for turn in turns[1]),
-        statistics.median(shares),
-    )
-
-
-def _p50_s(turn: Turn) -> float:
-    return statistics.median(turn.latencies_s)
 
 
 @contextmanager
@@ -130,9 +91,9 @@ def table(rows: list[Row], image_bytes: int) -> Table:
     titles = ("way", "p50 ms", "p99 ms", "added ms", f"{CALLERS} callers/s", "share")
     for title in titles:
         out.add_column(title, justify="left" if title == "way" else "right", no_wrap=True)
-    for row in rows:
+    for one in rows:
         out.add_row(
-            row.way, f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.added_ms:+.2f}",
-            f"{row.many_per_s:.1f}", f"{100 * row.share:.0f} %",
+            one.way, f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{one.added_ms:+.2f}",
+            f"{one.many_per_s:.1f}", f"{100 * one.share:.0f} %",
         )  # fmt: skip
     return out

@@ -1,10 +1,10 @@
-"""The table of the hops, from turns that are made up."""
+"""A row of the tables of hops, from turns that are made up."""
 
 from __future__ import annotations
 
 import pytest
 
-from sightline.bench.stack import row
+from sightline.bench.rows import row
 from sightline.bench.worker import Turn
 
 
