@@ -193,15 +193,13 @@ class InFlightLimit:
                 self._rest -= 1
                 return self._base
             return self._more() if short else self._trial()
-        if short and turn.limit > self._base:
-            self._base, self._base_turn, self._rests = turn.limit, turn, 0
-            return self._more()
-        worth = 1 + GAIN if turn.limit > self._base else 1 - LOSS
-        if turn.rate <= worth * base.rate:
+        more = turn.limit > self._base
+        worth = 1 + GAIN if more else 1 - LOSS
+        if not (more and short) and turn.rate <= worth * base.rate:
             self._failed()
             return self._base
         self._base, self._base_turn, self._rests = turn.limit, turn, 0
-        return self._trial()
+        return self._more() if more and short else self._trial()
 
     def _failed(self) -> None:
         """The trial was no better: the other direction next, after a rest that grows."""
