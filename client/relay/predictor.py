@@ -86,11 +86,14 @@ class Predictor:
                     self.shadow.offer(camera, image, slot)
         except grpc.aio.AioRpcError as error:
             slot.predict_s = self._loop.time() - slot.sent_s
-            if error.code() in _REFUSED:
+            code, details = error.code(), error.details() or ""
+            if code is grpc.StatusCode.CANCELLED:  # what we cancel ends in a CancelledError
+                code, details = grpc.StatusCode.UNAVAILABLE, "the model server cancelled the call"
+            if code in _REFUSED:
                 outcome = Outcome.REFUSED
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED and slot.expires_s:
                 slot.drop("expired")
-            slot.fail(error.code(), error.details() or "")
+            slot.fail(code, details)
         except TimeoutError:
             slot.predict_s = self._loop.time() - slot.sent_s
             slot.fail(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout_s:g} s")
