@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,10 @@ def test_a_model_that_was_warmed_gently_runs_at_full_priority(model_dir: Path) -
     model = sessions.load(str(model_dir / "affine" / "1"))
     gently(lambda: model.warm("serving_default", {"x": np.array([1.0], np.float32)}))
     assert model.run("serving_default", {"x": np.array([1.0], np.float32)})["y"] == 2.5
-    made = {thread: nice for thread, nice in niceness().items() if thread not in before}
+    mine, end_s = os.getpriority(os.PRIO_PROCESS, 0), time.monotonic() + 10
+    while True:  # Python has joined the gentle thread a moment before the kernel lets go of it
+        made = {thread: nice for thread, nice in niceness().items() if thread not in before}
+        if set(made.values()) == {mine} or time.monotonic() > end_s:
+            break
     assert made
-    assert set(made.values()) == {os.getpriority(os.PRIO_PROCESS, 0)}
+    assert set(made.values()) == {mine}
