@@ -68,8 +68,8 @@ class DirectConnection:
             self._calls.discard(call)
         if call.cancelled():
             return
-        error = call.exception()
-        self._listener.answered(frame.seq, _answer(call, error, limited=frame.max_age_s > 0))
+        received_s, error = time.monotonic(), call.exception()
+        self._listener.answered(frame.seq, _answer(call, error, received_s, limited=frame.max_age_s > 0))
         if error is not None and error.code() is grpc.StatusCode.UNIMPLEMENTED:
             self._listener.broken(f"{status_line(error)} (this is no model server)", wrong_service=True)
 
@@ -88,7 +88,7 @@ class DirectConnection:
         self._channel.close()
 
 
-def _answer(call: grpc.Future, error: grpc.RpcError | None, *, limited: bool) -> Answer:
+def _answer(call: grpc.Future, error: grpc.RpcError | None, received_s: float, *, limited: bool) -> Answer:
     """What a finished Predict says about its frame. `limited`: its timeout was what was left of the max age."""
     if error is not None:
         if limited and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -101,6 +101,7 @@ def _answer(call: grpc.Future, error: grpc.RpcError | None, *, limited: bool) ->
             detections=got.detections(),
             model_name=got.model_name,
             model_version=got.model_version,
+            received_s=received_s,
         )
     except ValueError as problem:
         return Answer.errored("INTERNAL", str(problem))

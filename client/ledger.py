@@ -71,16 +71,32 @@ class Ledger:
             self.settle(entry, answer)
 
     def _result(self, entry: Entry, answer: Answer) -> Result:
-        captured_s, decoded_s, now_s = entry.frame.captured_s, entry.frame.decoded_s, time.monotonic()
-        stages_s = {"decode": decoded_s - captured_s} if decoded_s else {}
-        stages_s["wait"] = (entry.taken_s or now_s) - (decoded_s or captured_s)
-        if entry.taken_s:
-            stages_s["encode"] = (entry.encoded_s or now_s) - entry.taken_s
-        stages_ms = {name: seconds * 1e3 for name, seconds in stages_s.items()} | answer.stages_ms
-        age_s = now_s - captured_s
+        now_s = time.monotonic()
+        stages_ms = _own_stages_ms(entry, now_s)
         if entry.encoded_s:
-            stages_ms[self._remainder_stage] = max(0.0, age_s * 1e3 - sum(stages_ms.values()))
+            received_s = answer.received_s or now_s
+            away_ms = (received_s - entry.encoded_s) * 1e3
+            theirs_ms = sum(answer.stages_ms.values())
+            # By another clock than ours: whatever it says, the parts are no more than the whole.
+            share = min(1.0, away_ms / theirs_ms) if theirs_ms else 1.0
+            stages_ms[self._remainder_stage] = max(0.0, away_ms - share * theirs_ms)
+            stages_ms |= {name: share * ms for name, ms in answer.stages_ms.items()}
+            if answer.received_s:
+                stages_ms["post"] = stages_ms.get("post", 0.0) + (now_s - received_s) * 1e3
         return Result(
-            entry.frame, answer.status, age_s, answer.detections, answer.reason, answer.error,
-            answer.model_name, answer.model_version, stages_ms,
+            entry.frame, answer.status, now_s - entry.frame.captured_s, answer.detections, answer.reason,
+            answer.error, answer.model_name, answer.model_version, stages_ms,
         )  # fmt: skip
+
+
+def _own_stages_ms(entry: Entry, now_s: float) -> dict[str, float]:
+    """The stages of a frame at the camera, until it was encoded or given up."""
+    frame, stages_s, since_s = entry.frame, {}, entry.frame.captured_s
+    if frame.read_s:
+        stages_s["capture"], since_s = frame.read_s - since_s, frame.read_s
+    if frame.decoded_s:
+        stages_s["decode"], since_s = frame.decoded_s - since_s, frame.decoded_s
+    stages_s["wait"] = (entry.taken_s or now_s) - since_s
+    if entry.taken_s:
+        stages_s["encode"] = (entry.encoded_s or now_s) - entry.taken_s
+    return {name: seconds * 1e3 for name, seconds in stages_s.items()}

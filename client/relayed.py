@@ -147,6 +147,7 @@ class RelayConnection:
 
     def _results(self) -> Iterator[tuple[int, Answer]]:
         for result in self._call:
+            received_s = time.monotonic()
             if result.HasField("retry"):
                 self._listener.retry()
                 continue
@@ -160,7 +161,7 @@ class RelayConnection:
             seq, frame_id = self._sent.popleft()
             if frame_id != result.frame_id:
                 raise ValueError(f"the relay answered frame {result.frame_id}; expected frame {frame_id}")
-            yield seq, to_answer(result)
+            yield seq, to_answer(result, received_s)
 
 
 def to_message(frame: Outgoing, age_s: float) -> bytes:
@@ -177,29 +178,38 @@ def to_message(frame: Outgoing, age_s: float) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def to_answer(result: pb.Result) -> Answer:
-    """A relay's Result as an Answer. Raises ValueError if it has no outcome or its columns disagree."""
-    timings = result.timings
+def to_stages_ms(timings: pb.Timings) -> dict[str, float]:
+    """The stages at the relay and behind it; none is negative, whatever a relay says."""
     stages_ms = {"relay_queue": timings.relay_queue_us / 1e3}
     if timings.server_us:
-        stages_ms["mesh"] = (timings.predict_us - timings.server_us) / 1e3
-        stages_ms["server"] = (timings.server_us - timings.infer_us) / 1e3
+        stages_ms["mesh"] = max(0, timings.predict_us - timings.server_us) / 1e3
+        stages_ms["server"] = max(0, timings.server_us - timings.infer_us) / 1e3
         stages_ms["infer"] = timings.infer_us / 1e3
     else:
         stages_ms["predict"] = timings.predict_us / 1e3
-    order_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us
+    order_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us - timings.post_us
     stages_ms["relay_order"] = max(0, order_us) / 1e3
+    stages_ms["post"] = timings.post_us / 1e3
+    return stages_ms
+
+
+def to_answer(result: pb.Result, received_s: float) -> Answer:
+    """A relay's Result as an Answer. Raises ValueError if it has no outcome or its columns disagree."""
+    stages_ms = to_stages_ms(result.timings)
     outcome = result.WhichOneof("outcome")
     if outcome == "delivered":
         got = result.delivered
         detections = to_detections(got.boxes[:], got.scores[:], got.class_ids[:], got.labels[:])
         return Answer(
             Status.DELIVERED, detections=detections, model_name=got.model_name,
-            model_version=got.model_version, stages_ms=stages_ms,
+            model_version=got.model_version, stages_ms=stages_ms, received_s=received_s,
         )  # fmt: skip
     if outcome == "dropped":
-        return Answer(Status.DROPPED, reason=result.dropped.reason, stages_ms=stages_ms)
+        return Answer(
+            Status.DROPPED, reason=result.dropped.reason, stages_ms=stages_ms, received_s=received_s
+        )
     if outcome == "error":
         code = _CODE_NAMES.get(result.error.code, str(result.error.code))
-        return Answer(Status.ERRORED, error=f"{code}: {result.error.message}", stages_ms=stages_ms)
+        error = f"{code}: {result.error.message}"
+        return Answer(Status.ERRORED, error=error, stages_ms=stages_ms, received_s=received_s)
     raise ValueError(f"the relay's result for frame {result.frame_id} has no outcome")

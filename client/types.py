@@ -37,8 +37,9 @@ class Frame:
 
     `image_bgr` is uint8 [H, W, 3], OpenCV's channel order; None where the source gives encoded files.
     `jpeg` is the encoded file where the source already has one (an image folder), else None.
-    `captured_s` is `time.monotonic()` at capture, `captured_unix_ns` the wall clock's; `decoded_s`: when the
-    picture was there, 0 for a source that gives encoded files.
+    `captured_s` is `time.monotonic()` at capture, `captured_unix_ns` the wall clock's. `read_s`: when it was in this
+    process, not decoded yet; 0: the source cannot tell that from capture or decoding. `decoded_s`: when the picture
+    was there; 0: nothing was decoded. docs/streaming.md says what these are for each kind of source.
     """
 
     camera_id: str
@@ -48,6 +49,7 @@ class Frame:
     image_bgr: NDArray[np.uint8] | None = None
     jpeg: bytes | None = None
     name: str = ""  # the file the frame came from, where there is one
+    read_s: float = 0.0
     decoded_s: float = 0.0
 
 
@@ -98,8 +100,8 @@ class Result:
     """What became of one frame: exactly one of `detections`, `reason` and `error` is set.
 
     `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
-    monotonic clock. `stages_ms` names the parts of it, which add up to it: decode, wait, encode, network,
-    relay_queue, predict (where the model server tells its times: mesh, server, infer), relay_order. A frame that
+    monotonic clock. `stages_ms` names the parts of it, which add up to it: capture, decode, wait, encode, network,
+    relay_queue, predict (where the model server tells its times: mesh, server, infer), relay_order, post. A frame that
     was dropped before it was sent comes without its picture.
     """
 

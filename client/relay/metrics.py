@@ -37,8 +37,8 @@ class RelayMetrics:
         )
         self._stages = Histogram(
             "sightline_relay_stage_seconds",
-            "Time at the relay: queue (arrival to Predict), predict, order (behind earlier frames), total; and of "
-            "predict, where the server tells: mesh (the way there and back), server, infer.",
+            "Time at the relay: queue (arrival to Predict), predict, post (its answer made a result), order (behind "
+            "earlier frames), total; of predict, where the server tells: mesh (the way there and back), server, infer.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -56,9 +56,10 @@ class RelayMetrics:
             buckets=_AGES_S,
             registry=self.registry,
         )
-        self._queue, self._predict, self._order, self._total, self._mesh, self._server, self._infer = (
-            self._stages.labels(s) for s in ("queue", "predict", "order", "total", "mesh", "server", "infer")
+        self._queue, self._predict, self._post, self._order, self._total = (
+            self._stages.labels(s) for s in ("queue", "predict", "post", "order", "total")
         )
+        self._mesh, self._server, self._infer = (self._stages.labels(s) for s in ("mesh", "server", "infer"))
         self.pending = self._gauge("pending_frames", "Frames without a result yet.")
         self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
         self.in_flight_limit = self._gauge("in_flight_limit", "Predicts that are useful at once, as found.")
@@ -92,7 +93,8 @@ class RelayMetrics:
                 self._mesh.observe((timings.predict_us - timings.server_us) / 1e6)
                 self._server.observe((timings.server_us - timings.infer_us) / 1e6)
                 self._infer.observe(timings.infer_us / 1e6)
-            waited_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us
+            self._post.observe(timings.post_us / 1e6)
+            waited_us = timings.relay_total_us - timings.relay_queue_us - timings.predict_us - timings.post_us
             self._order.observe(max(0, waited_us) / 1e6)
             if age_s is not None:
                 self._age.observe(age_s)

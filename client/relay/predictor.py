@@ -75,10 +75,13 @@ class Predictor:
             async with asyncio.timeout(timeout_s):
                 answer, told = await self._ask(camera, image, timeout_s + DEADLINE_BEHIND_S)
             slot.server_s, slot.infer_s = server_timing(told)
-            slot.predict_s = self._loop.time() - slot.sent_s
+            answered_s = self._loop.time()
+            slot.predict_s = answered_s - slot.sent_s
             found = detections_of(answer)
+            ready_s = self._loop.time()
+            slot.post_s = ready_s - answered_s
             if not slot.wait:
-                self._metrics.answered(found.model_version, slot.aged_s(self._loop.time()))
+                self._metrics.answered(found.model_version, slot.aged_s(ready_s))
             if not slot.settled:
                 slot.deliver(found)
                 camera.delivered(image, slot)

@@ -24,6 +24,7 @@ class Slot:
         "image",
         "infer_s",
         "occupies",
+        "post_s",
         "predict_s",
         "result",
         "sent_s",
@@ -46,6 +47,7 @@ class Slot:
         self.expires_s = now_s + frame.max_age_ms / 1e3 - self.age_s if frame.max_age_ms else 0.0
         self.sent_s = 0.0  # when Predict was sent
         self.predict_s = 0.0  # how long it took
+        self.post_s = 0.0  # and to make a Result of its answer
         self.server_s = self.infer_s = (
             0.0  # as the server tells: of it at the server, and of that in the model
         )
@@ -92,9 +94,11 @@ class Slot:
         """The result, with the timings up to now."""
         timings = self.result.timings
         timings.relay_queue_us = round(((self.sent_s or now_s) - self.arrived_s) * 1e6)
-        timings.predict_us = round(self.predict_s * 1e6)
+        at_server_s = now_s - self.sent_s if self.sent_s else 0.0  # so far, if it has expired there
+        timings.predict_us = round((self.predict_s or at_server_s) * 1e6)
         # By another clock than ours: whatever it says, the parts are no more than the whole.
         timings.server_us = min(round(self.server_s * 1e6), timings.predict_us)
         timings.infer_us = min(round(self.infer_s * 1e6), timings.server_us)
+        timings.post_us = round(self.post_s * 1e6)
         timings.relay_total_us = round((now_s - self.arrived_s) * 1e6)
         return self.result

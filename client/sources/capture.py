@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from client.sources.options import SourceOptions
 
 DEFAULT_FPS = 25.0
+# What a webcam's driver says of a frame's time is believed unless it is further back than its few buffers reach.
+OLDEST_STAMP_S = 5.0
 
 
 @contextmanager
@@ -41,14 +44,16 @@ def open_file(path: Path) -> cv2.VideoCapture | None:
     return _opened(capture)
 
 
-def open_url(url: str, options: SourceOptions) -> cv2.VideoCapture | None:
-    """A stream, or None where it does not answer within `open_timeout_s` or holds no video."""
+def open_url(url: str, options: SourceOptions, *, live: bool) -> cv2.VideoCapture | None:
+    """A stream, or None where it does not answer within `open_timeout_s` or holds no video. `live`: a camera's."""
     limits = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(options.open_timeout_s * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC,
         round(options.read_timeout_s * 1000),
     ]
+    if live:  # with N threads, one a core by default, FFmpeg holds back N - 1 frames
+        limits += [cv2.CAP_PROP_N_THREADS, 1]
     with quiet():
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     return _opened(capture)
@@ -67,6 +72,23 @@ def frame_rate(capture: cv2.VideoCapture) -> float:
     """Frames a second that the stream claims, or 25 where it claims nothing or nonsense."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if 1.0 <= fps <= 240.0 else DEFAULT_FPS
+
+
+def grab(capture: cv2.VideoCapture) -> tuple[float, float] | None:
+    """Wait for a camera's next frame: when it was captured and when it was read, undecoded; None: no more come.
+
+    Both are `time.monotonic()`. A webcam's driver says when a frame came. FFmpeg waits for a network camera's frame,
+    reads and decodes it, all in this call: its CPU time is what was not waiting, and 0 stands for when it was read.
+    """
+    cpu_s = time.thread_time()
+    if not capture.grab():
+        return None
+    now_s = time.monotonic()
+    if capture.getBackendName() != "V4L2":
+        return now_s - (time.thread_time() - cpu_s), 0.0
+    stamp_s = float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+    # Some drivers have no stamps (0), or another clock's.
+    return (stamp_s, now_s) if 0 < stamp_s <= now_s <= stamp_s + OLDEST_STAMP_S else (now_s, 0.0)
 
 
 def retrieve(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
@@ -46,11 +48,7 @@ class ImageSource:
             for path in self._paths:
                 if self._stop.is_set() or (pacer is not None and not pacer.wait()):
                     return
-                captured_s, unix_ns = capture_time()
-                jpeg, image = load(path)
-                yield Frame(
-                    self.camera_id, frame_id, captured_s, unix_ns, image_bgr=image, jpeg=jpeg, name=str(path)
-                )
+                yield load(path, self.camera_id, frame_id)
                 frame_id += 1
             if not self._options.loop:
                 return
@@ -60,18 +58,24 @@ class ImageSource:
         self._stop.set()
 
 
-def load(path: Path) -> tuple[bytes | None, NDArray[np.uint8] | None]:
-    """A file's bytes, or its decoded image: exactly one of them. An unreadable file is b""."""
+def load(path: Path, camera_id: str, frame_id: int) -> Frame:
+    """A file as a frame, with its bytes or its decoded image: exactly one of them. An unreadable file is b""."""
+    captured_s, unix_ns = capture_time()
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES)
     except OSError:
-        return b"", None
+        data = b""
+    frame = Frame(
+        camera_id, frame_id, captured_s, unix_ns, jpeg=data, name=str(path), read_s=time.monotonic()
+    )
     header = read_header(data)
-    if is_encoded(data) and (header is None or header.orientation == 1):
-        return data, None
+    if not data or (is_encoded(data) and (header is None or header.orientation == 1)):
+        return frame
     image = decode(data)  # turned upright as Exif says
-    return (data, None) if image is None else (None, image)
+    if image is None:
+        return frame
+    return replace(frame, image_bgr=image, jpeg=None, decoded_s=time.monotonic())
 
 
 def decode(data: bytes, *, turn: bool = True) -> NDArray[np.uint8] | None:

@@ -11,9 +11,9 @@ import cv2
 
 from client.backoff import Backoff
 from client.errors import SourceError
-from client.sources.capture import DEFAULT_FPS, frame_rate, open_url, open_webcam, retrieve
+from client.sources.capture import DEFAULT_FPS, frame_rate, grab, open_url, open_webcam, retrieve
 from client.sources.names import redact
-from client.sources.options import SourceOptions, capture_time
+from client.sources.options import SourceOptions, unix_ns_at
 from client.transport import SourceReport
 from client.types import Frame
 
@@ -126,8 +126,8 @@ class LiveSource:
         period_s = 1.0 / self._options.fps if self._options.fps else 0.0
         index, next_s = -1, 0.0
         try:
-            while not self._stop.is_set() and capture.grab():
-                captured_s, unix_ns = capture_time()
+            while not self._stop.is_set() and (grabbed := grab(capture)) is not None:
+                captured_s, read_s = grabbed
                 self._grabbed_s = time.monotonic()
                 index += 1
                 if index % self._options.vid_stride or captured_s < next_s - period_s / 10:
@@ -138,8 +138,9 @@ class LiveSource:
                     continue
                 self._become(CameraState.STREAMING)
                 yield Frame(
-                    self.camera_id, self._frame_id, captured_s, unix_ns, image, decoded_s=time.monotonic()
-                )
+                    self.camera_id, self._frame_id, captured_s, unix_ns_at(captured_s), image,
+                    read_s=read_s, decoded_s=time.monotonic(),
+                )  # fmt: skip
                 self._frame_id += 1
         finally:
             capture.release()
@@ -148,7 +149,7 @@ class LiveSource:
 def url_source(url: str, camera_id: str, options: SourceOptions) -> LiveSource:
     """A network camera (rtsp, http, rtmp, ...)."""
     hint = "no answer or no video there; check its address and password"
-    return LiveSource(camera_id, redact(url), lambda: open_url(url, options), options, hint)
+    return LiveSource(camera_id, redact(url), lambda: open_url(url, options, live=True), options, hint)
 
 
 def webcam_source(index: int, camera_id: str, options: SourceOptions) -> LiveSource:

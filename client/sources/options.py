@@ -45,6 +45,11 @@ def capture_time() -> tuple[float, int]:
     return time.monotonic(), time.time_ns()
 
 
+def unix_ns_at(moment_s: float) -> int:
+    """The wall clock's nanoseconds at a moment of `time.monotonic()` that is not long ago."""
+    return time.time_ns() - round((time.monotonic() - moment_s) * 1e9)
+
+
 class Pacer:
     """Lets frame i go at i / fps seconds after the first; `stop` ends a wait early."""
 

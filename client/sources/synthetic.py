@@ -105,7 +105,7 @@ class SyntheticSource:
             paint_stamp(rendered.image_bgr, frame_id, unix_ns)
             self._remember(frame_id, rendered)
             yield Frame(
-                self.camera_id, frame_id, captured_s, unix_ns, rendered.image_bgr, decoded_s=time.monotonic()
+                self.camera_id, frame_id, captured_s, unix_ns, rendered.image_bgr, read_s=time.monotonic()
             )
             frame_id += 1
 

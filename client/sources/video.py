@@ -49,7 +49,7 @@ class VideoSource:
         index = frame_id = 0
         try:
             while not self._stop.is_set() and (pacer is None or pacer.wait()):
-                captured_s, unix_ns = capture_time()  # before the decode, which then counts in the age
+                captured_s, unix_ns = capture_time()  # before FFmpeg reads and decodes it, in one call
                 if not grabbed and not self._advance():
                     return
                 grabbed = False
@@ -105,4 +105,4 @@ def url_file_source(url: str, camera_id: str, options: SourceOptions) -> VideoSo
     Raises:
         SourceError: it cannot be had, or not as a video.
     """
-    return VideoSource(camera_id, redact(url), lambda: open_url(url, options), options)
+    return VideoSource(camera_id, redact(url), lambda: open_url(url, options, live=False), options)

@@ -97,15 +97,17 @@ class Closing(_message.Message):
     def __init__(self) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("relay_queue_us", "predict_us", "relay_total_us", "server_us", "infer_us")
+    __slots__ = ("relay_queue_us", "predict_us", "relay_total_us", "server_us", "infer_us", "post_us")
     RELAY_QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     PREDICT_US_FIELD_NUMBER: _ClassVar[int]
     RELAY_TOTAL_US_FIELD_NUMBER: _ClassVar[int]
     SERVER_US_FIELD_NUMBER: _ClassVar[int]
     INFER_US_FIELD_NUMBER: _ClassVar[int]
+    POST_US_FIELD_NUMBER: _ClassVar[int]
     relay_queue_us: int
     predict_us: int
     relay_total_us: int
     server_us: int
     infer_us: int
-    def __init__(self, relay_queue_us: _Optional[int] = ..., predict_us: _Optional[int] = ..., relay_total_us: _Optional[int] = ..., server_us: _Optional[int] = ..., infer_us: _Optional[int] = ...) -> None: ...
+    post_us: int
+    def __init__(self, relay_queue_us: _Optional[int] = ..., predict_us: _Optional[int] = ..., relay_total_us: _Optional[int] = ..., server_us: _Optional[int] = ..., infer_us: _Optional[int] = ..., post_us: _Optional[int] = ...) -> None: ...

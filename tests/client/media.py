@@ -74,5 +74,8 @@ class Device:
     def get(self, _what: int) -> float:
         return 30.0
 
+    def getBackendName(self) -> str:
+        return "FFMPEG"
+
     def release(self) -> None:
         pass

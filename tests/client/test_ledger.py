@@ -3,15 +3,21 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.ledger import Entry, Ledger
+from client.relayed import to_answer
 from client.sources import SourceOptions, open_source
 from client.stream import DetectionStream, StreamConfig
 from client.transport import Answer
 from client.types import Detections, DropReason, Frame, Status
+from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread
+from tests.client.media import jpeg, picture, write_video
 from tests.client.results import NOTHING, UNIX_NS
 
 DAY_NS = 86_400 * 10**9
@@ -29,22 +35,61 @@ def settled(entry: Entry, answer: Answer) -> dict[str, float]:
 
 def test_the_stages_of_a_frame_add_up_to_its_age() -> None:
     now = time.monotonic()
-    frame = Frame("door", 0, now - 0.100, UNIX_NS, decoded_s=now - 0.090)
-    answer = Answer(Status.DELIVERED, detections=NOTHING, stages_ms={"relay_queue": 5.0, "predict": 30.0})
+    frame = Frame("door", 0, now - 0.100, UNIX_NS, read_s=now - 0.098, decoded_s=now - 0.090)
+    theirs = {"relay_queue": 5.0, "predict": 30.0, "relay_order": 0.0, "post": 1.0}
+    answer = Answer(Status.DELIVERED, detections=NOTHING, stages_ms=theirs, received_s=now - 0.002)
     stages = settled(Entry(frame, 0, taken_s=now - 0.070, encoded_s=now - 0.060, sent=True), answer)
-    assert list(stages) == ["decode", "wait", "encode", "relay_queue", "predict", "network"]
-    assert [stages[name] for name in ("decode", "wait", "encode")] == pytest.approx([10, 20, 10])
-    assert stages["network"] == pytest.approx(25, abs=2)
+    assert list(stages) == ["capture", "decode", "wait", "encode", "network", *theirs]
+    own = ("capture", "decode", "wait", "encode", "network")
+    assert [stages[name] for name in own] == pytest.approx([2, 8, 20, 10, 58 - 36])
+    assert stages["post"] == pytest.approx(1 + 2, abs=50)
+    assert stages["post"] >= 3
     unsent = settled(Entry(frame, 0), Answer.dropped(DropReason.UNSENT))
-    assert list(unsent) == ["decode", "wait"]
-    encoded = settled(Entry(replace(frame, decoded_s=0.0), 0), Answer.dropped(DropReason.UNSENT))
+    assert list(unsent) == ["capture", "decode", "wait"]
+    encoded = settled(Entry(replace(frame, read_s=0.0, decoded_s=0.0), 0), Answer.dropped(DropReason.UNSENT))
     assert list(encoded) == ["wait"]
 
 
-def test_sources_that_decode_say_how_long_that_took() -> None:
-    source = open_source("synthetic:size=160x120,frames=3", SourceOptions(every_frame=True))
-    for frame in source.frames():
-        assert 0 < frame.decoded_s - frame.captured_s < 1
+US = st.integers(0, 2**32 - 1) | st.integers(0, 100_000)
+FIELDS = tuple(field.name for field in pb.Timings.DESCRIPTOR.fields)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), US), st.booleans(), st.booleans(), st.floats(0, 10))
+def test_whatever_a_relay_says_of_its_times_no_stage_is_negative_and_all_add_up(
+    told: dict[str, int], read: bool, decoded: bool, age_s: float
+) -> None:
+    """With another clock than ours, or one that says less: an older relay has no `post_us`."""
+    times = [time.monotonic() - age_s * part for part in (1.0, 0.9, 0.8, 0.7, 0.6, 0.1)]
+    frame = Frame("door", 0, times[0], UNIX_NS, read_s=read * times[1], decoded_s=decoded * times[2])
+    result = pb.Result(delivered=pb.Detections(), timings=pb.Timings(**told))
+    stages = settled(
+        Entry(frame, 0, taken_s=times[3], encoded_s=times[4], sent=True), to_answer(result, times[5])
+    )
+    assert {"wait", "encode", "network", "relay_queue", "relay_order", "post"} <= stages.keys()
+    assert ("capture" in stages, "decode" in stages) == (read, decoded)
+
+
+def test_sources_say_how_long_it_took_to_have_a_frame_and_to_decode_it(tmp_path: Path) -> None:
+    """What is known differs: docs/streaming.md."""
+
+    def stages_s(spec: str) -> tuple[float, float]:
+        (frame,) = open_source(spec, SourceOptions(every_frame=True)).frames()
+        assert frame.captured_s <= (frame.read_s or frame.captured_s) <= (frame.decoded_s or time.monotonic())
+        since_s = frame.read_s or frame.captured_s
+        return since_s - frame.captured_s, (frame.decoded_s or since_s) - since_s
+
+    drawn, nothing = stages_s("synthetic:size=160x120,frames=1")
+    assert 0 < drawn < 60
+    assert nothing == 0
+    (tmp_path / "plain.jpg").write_bytes(jpeg(picture()))
+    read, nothing = stages_s(str(tmp_path / "plain.jpg"))
+    assert 0 < read < 60
+    assert nothing == 0
+    (tmp_path / "turned.jpg").write_bytes(jpeg(picture(), orientation=6))
+    assert min(stages_s(str(tmp_path / "turned.jpg"))) > 0
+    nothing, decoded = stages_s(str(write_video(tmp_path / "clip.mp4", frames=1)))
+    assert nothing == 0
+    assert 0 < decoded < 60
 
 
 class Skewed(NumberSource):
@@ -75,10 +120,16 @@ def test_what_a_server_says_of_its_times_is_taken_apart(timing: str, told: tuple
         relay.wait_idle()
         inferred_s = relay.count("sightline_relay_stage_seconds_sum", stage="infer")
         assert relay.count("sightline_relay_stage_seconds_count", stage="infer") == (0 if told == () else 3)
+        stage_s = {
+            stage: relay.count("sightline_relay_stage_seconds_sum", stage=stage)
+            for stage in ("queue", "predict", "post", "order", "total")
+        }
+        assert stage_s["post"] > 0
+        assert sum(stage_s.values()) == pytest.approx(2 * stage_s["total"], abs=1e-4)
     parts = {"predict"} if told == () else {"mesh", "server", "infer"}
     for result in results:
         stages = result.stages_ms
-        assert stages.keys() == {"wait", "encode", "relay_queue", "relay_order", "network", *parts}
+        assert stages.keys() == {"wait", "encode", "relay_queue", "relay_order", "post", "network", *parts}
         assert min(stages.values()) >= 0
         assert sum(stages.values()) == pytest.approx(result.age_s * 1e3, abs=1.0)
         if told:

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 from client import DetectionStream, Result, SourceOptions, Status, StreamConfig, open_source
 from client.errors import SourceError
 from client.sources import live
+from client.sources.capture import open_url
 from client.sources.live import CameraState
 from model.child import bound
 from tests.client.fakes import FakeModelServer, RelayThread, response_of
@@ -99,6 +101,14 @@ def wait_until(happened: Callable[[], object]) -> None:
     while not happened():
         assert time.monotonic() < until_s
         time.sleep(0.02)
+
+
+def test_no_frame_is_held_back_for_another_thread(camera: RtspCamera) -> None:
+    """With N threads H.264 comes N - 1 frames late, and nobody could say how late it is."""
+    capture = open_url(camera.url(), SourceOptions(), live=True)
+    assert capture is not None
+    assert capture.get(cv2.CAP_PROP_N_THREADS) == 1
+    capture.release()
 
 
 def test_it_streams_is_killed_and_comes_back_with_another_size(

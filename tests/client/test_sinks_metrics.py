@@ -16,7 +16,7 @@ from tests.client.fakes import FakeModelServer, RelayThread
 from tests.client.results import delivered, dropped, errored, frame
 from tests.client.test_ledger import Skewed
 
-STAGES = {"wait", "encode", "relay_queue", "predict", "relay_order", "network"}
+STAGES = {"wait", "encode", "relay_queue", "predict", "relay_order", "post", "network"}
 
 
 def page(metrics: Metrics) -> dict[tuple[str, ...], float]:

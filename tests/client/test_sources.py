@@ -202,9 +202,14 @@ class Script:
 
 
 class Capture:
+    backend = "FFMPEG"
+
     def __init__(self, left: int) -> None:
         self.left = left
         self.size_wh = (96 + 2 * left, 64)
+
+    def getBackendName(self) -> str:
+        return self.backend
 
     def grab(self) -> bool:
         self.left -= 1
@@ -259,10 +264,61 @@ def test_close_ends_a_camera_that_backs_off(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_camera_is_thinned_to_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(live_module, "capture_time", lambda: (next(clock) / 30, 0))  # 30 frames a second
+    monkeypatch.setattr(live_module, "grab", lambda _: (next(clock) / 30, 0.0))  # 30 frames a second
     source = LiveSource("door", "door", Script(300).open, SourceOptions(fps=10), "hint")
     times = [frame.captured_s for frame in islice(source.frames(), 50)]
     assert np.diff(times) == pytest.approx(np.full(49, 0.1), abs=1e-6)
+
+
+class Webcam(Capture):
+    """Its driver's stamps are so much behind the monotonic clock."""
+
+    backend = "V4L2"
+
+    def __init__(self, behind_s: float) -> None:
+        super().__init__(1)
+        self.behind_s = behind_s
+
+    def get(self, what: int) -> float:
+        return (time.monotonic() - self.behind_s) * 1e3 if what == cv2.CAP_PROP_POS_MSEC else 30.0
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "believed"), [(0.05, True), (-0.5, False), (3600.0, False), (-1e9, False)]
+)
+def test_a_webcams_frame_is_as_old_as_its_driver_says(behind_s: float, believed: bool) -> None:
+    webcam = Webcam(behind_s)
+    source = LiveSource("door", "door", lambda: cast(cv2.VideoCapture, webcam), SourceOptions(), "hint")
+    before_s, before_ns = time.monotonic(), time.time_ns()
+    frame = next(source.frames())
+    if believed:
+        assert before_s - behind_s <= frame.captured_s < time.monotonic() - behind_s
+        assert behind_s - 1e-3 < frame.read_s - frame.captured_s < behind_s + 1
+        assert frame.read_s <= frame.decoded_s
+        assert frame.captured_unix_ns < before_ns + (time.monotonic() - before_s - behind_s + 0.01) * 1e9
+    else:
+        assert frame.read_s == 0
+        assert before_s <= frame.captured_s <= frame.decoded_s
+
+
+class Decoder(Capture):
+    """Waits, then works, as FFmpeg does."""
+
+    def grab(self) -> bool:
+        time.sleep(0.1)
+        done_s = time.thread_time() + 0.03
+        while time.thread_time() < done_s:
+            pass
+        return True
+
+
+def test_a_network_cameras_frame_is_as_old_as_the_work_on_it_and_not_the_wait_for_it() -> None:
+    decoder = cast(cv2.VideoCapture, Decoder(1))
+    before_s = time.monotonic()
+    frame = next(LiveSource("door", "door", lambda: decoder, SourceOptions(), "hint").frames())
+    assert frame.captured_s - before_s >= 0.1
+    assert frame.decoded_s - frame.captured_s >= 0.03
+    assert frame.read_s == 0
 
 
 def test_a_real_stream_over_http_comes_back(tmp_path: Path, hasty: None) -> None:
