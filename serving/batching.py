@@ -158,8 +158,8 @@ class BatchedModel:
     def _process(self, batch: list[Rows]) -> None:
         now = time.monotonic()
         for rows in batch:
-            waited = self._metrics.queuing_us.labels(self._options.thread_pool_name)
-            waited.observe((now - rows.call.start) * 1e6)
+            waited_us = (now - rows.call.start) * 1e6
+            self._metrics.queuing_us.observe(waited_us, self._options.thread_pool_name)
         deadlines = [rows.call.deadline for rows in batch]
         latest = (
             None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
@@ -186,7 +186,7 @@ class BatchedModel:
         signature = batch[0].call.signature
         size = sum(rows.last - rows.first for rows in batch)
         padded = self._options.padded(size)
-        self._metrics.padding_size.labels(str(padded)).observe(padded - size)
+        self._metrics.padding_size.observe(padded - size, str(padded))
         self._metrics.processed_batch_size.observe(padded)
         names = {alias: info.name for alias, info in self.signatures[signature].inputs.items()}
         inputs = merge([rows.inputs() for rows in batch], names, padded - size, self._options)

@@ -6,12 +6,12 @@ would rename them, so the page is written here. Our own additions are named `sig
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
-from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
+
+from serving.counts import Counter, Histogram
 
 LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
 SIZE_BUCKETS = tuple(float(1 << i) for i in range(14))
@@ -26,10 +26,10 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, *labels: str) -> Counter:
-            return Counter(name, name, labels, registry=registry)
+            return Counter(name, labels, registry)
 
         def latency(name: str, *labels: str) -> Histogram:
-            return Histogram(name, name, labels, registry=registry, buckets=LATENCY_BUCKETS_US)
+            return Histogram(name, labels, LATENCY_BUCKETS_US, registry)
 
         self._requests = counter(":tensorflow:serving:request_count", "model_name", "status")
         self._request_us = latency(":tensorflow:serving:request_latency", "model_name", "API", "entrypoint")
@@ -52,26 +52,26 @@ class Metrics:
 
     def count_request(self, model: str, status: str) -> None:
         """One request ended with the canonical code `status`, such as OK or NOT_FOUND."""
-        _child(self._requests, model, status).inc()
+        self._requests.inc(model, status)
 
     def observe_request(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
         """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
-        _child(self._request_us, model, api, entrypoint).observe(seconds * 1e6)
+        self._request_us.observe(seconds * 1e6, model, api, entrypoint)
 
     def observe_run(self, model: str, seconds: float, api: str = "Predict") -> None:
         """A session run succeeded."""
-        _child(self._runtime_us, model, api, "TF1").observe(seconds * 1e6)
+        self._runtime_us.observe(seconds * 1e6, model, api, "TF1")
         self._graph_runs.inc()
-        self._graph_us.inc(int(seconds * 1e6))
+        self._graph_us.inc(by=int(seconds * 1e6))
 
     def observe_load(self, path: str, status: str, seconds: float) -> None:
         """A SavedModel was loaded: status `success` or `fail`."""
-        self._loads.labels(path, status).inc()
-        self._load_us.labels(path).inc(int(seconds * 1e6))
+        self._loads.inc(path, status)
+        self._load_us.inc(path, by=int(seconds * 1e6))
 
     def observe_warmup(self, path: str, status: str, seconds: float) -> None:
         """Warm-up requests were replayed: status `OK` or the error's text."""
-        self._warmup_us.labels(path, status).observe(seconds * 1e6)
+        self._warmup_us.observe(seconds * 1e6, path, status)
 
     def page(self) -> str:
         """The metrics' page, as TF Serving writes it: `# TYPE` lines and samples, nothing else."""
@@ -87,21 +87,15 @@ class BatchMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def histogram(name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            full = f":tensorflow:serving:batching_session:{name}"
-            return Histogram(full, full, labels, registry=registry, buckets=buckets)
+            return Histogram(f":tensorflow:serving:batching_session:{name}", labels, buckets, registry)
 
         self.queuing_us = histogram("queuing_latency", LATENCY_BUCKETS_US, "thread_pool_name")
         self.input_batch_size = histogram("input_batch_size", SIZE_BUCKETS)
         self.processed_batch_size = histogram("processed_batch_size", SIZE_BUCKETS)
         self.padding_size = histogram("padding_size", SIZE_BUCKETS, "execution_batch_size")
-        runs = ":tensorflow:serving:batching_session:wrapped_run_count"
-        self.wrapped_run_count = Counter(runs, runs, registry=registry)
-
-
-@functools.lru_cache(maxsize=4096)
-def _child(metric: Counter | Histogram, *labels: str) -> Any:
-    """metric.labels(...), which takes longer than to count."""
-    return metric.labels(*labels)
+        self.wrapped_run_count = Counter(
+            ":tensorflow:serving:batching_session:wrapped_run_count", (), registry
+        )
 
 
 def _lines(family: str, samples: Iterable[Sample]) -> Iterable[str]:

@@ -32,7 +32,7 @@ class Counted:
     def __init__(self, path: Path, **options: Any) -> None:
         model = sessions.load(str(path))
         self.sizes: list[int] = []
-        self.metrics = BatchMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
         run = model.run
 
         def counted(signature: str, inputs: Any, *rest: Any) -> dict[str, NDArray[Any]]:
@@ -40,7 +40,7 @@ class Counted:
             return run(signature, inputs, *rest)
 
         model.run = counted  # type: ignore[method-assign, assignment]
-        self.batched = BatchedModel(model, BatchingOptions(**options), self.metrics)
+        self.batched = BatchedModel(model, BatchingOptions(**options), BatchMetrics(self.registry))
 
     def floats(self, *values: float, timeout_s: float | None = None) -> list[float]:
         x = np.array(values, np.float32)
@@ -67,7 +67,8 @@ def test_calls_merge_and_each_gets_its_own_rows(model_dir: Path) -> None:
     )
     assert model.sizes == [6]
     assert (first, second, third) == ([3, 4], [5], [6, 7, 8])
-    assert model.metrics.wrapped_run_count._value.get() == 1
+    runs = model.registry.get_sample_value(":tensorflow:serving:batching_session:wrapped_run_count_total")
+    assert runs == 1
 
 
 def test_batches_are_padded_to_an_allowed_size(model_dir: Path) -> None:
