@@ -19,8 +19,11 @@ from serving.models import ModelManager
 from serving.request import DEFAULT_SIGNATURE, parse_predict
 from serving.servable import Runnable
 
-# PredictResponse.outputs, and key and value of its entries: field number << 3 | 2.
-_OUTPUTS_TAG, _KEY_TAG, _VALUE_TAG = b"\x0a", b"\x0a", b"\x12"
+
+class LastRun(threading.local):
+    """Of each thread: how many seconds its last run of a model took."""
+
+    seconds = 0.0
 
 
 class Predictor:
@@ -33,13 +36,7 @@ class Predictor:
         self._metrics = metrics
         self._as_content = as_content
         self._check_method = check_method
-        self._last = threading.local()
-
-    @property
-    def last_run_s(self) -> float:
-        """Seconds that this thread's last run of a model took."""
-        seconds: float = getattr(self._last, "seconds", 0.0)
-        return seconds
+        self.last_run = LastRun()
 
     def predict(self, request: Any, timeout_s: float | None) -> bytes:
         """Answer a PredictRequest with a PredictResponse's bytes; `timeout_s` is the time left, None: no limit."""
@@ -48,12 +45,8 @@ class Predictor:
         version, model = self.manager.find(request.model_spec)
         signature, inputs, wanted = parse_predict(model, request, self._check_method)
         results = self.run(model, request.model_spec.name, signature, inputs, wanted, timeout_s)
-        answer = [_spec_bytes(request.model_spec.name, signature, version)]
-        for alias, array in results.items():
-            tensor = tensors.encode(array, as_content=self._as_content)
-            entry = tensors.field(_KEY_TAG, alias.encode()) + tensors.field(_VALUE_TAG, tensor)
-            answer.append(tensors.field(_OUTPUTS_TAG, entry))
-        return b"".join(answer)
+        spec = _spec_bytes(request.model_spec.name, signature, version)
+        return b"".join([spec, *tensors.encode(results, as_content=self._as_content)])
 
     def classify(self, request: Any, timeout_s: float | None) -> Any:
         """Answer a ClassificationRequest."""
@@ -114,8 +107,8 @@ class Predictor:
             results = model.run(signature, inputs, wanted, timeout_s)
         except (TypeError, ValueError) as error:  # an array TensorFlow cannot take
             raise invalid(str(error)) from None
-        self._last.seconds = time.perf_counter() - start
-        self._metrics.observe_run(name, self._last.seconds, api)
+        self.last_run.seconds = seconds = time.perf_counter() - start
+        self._metrics.observe_run(name, seconds, api)
         return results
 
 

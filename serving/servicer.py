@@ -59,23 +59,21 @@ class Servicer:
         """Parse, run and record one request."""
         start = time.perf_counter()
         request = parse(message, data)
-        status = "OK"
+        name = request.model_spec.name
+        label = self._metrics.model_label(name, self._manager.knows(name))
         try:
-            return run(request, _time_left(context))
-        except ServingError as error:
-            status = error.code.name
+            answer = run(request, _time_left(context))
+        except Exception as error:
+            code = error.code if isinstance(error, ServingError) else Code.INTERNAL
+            self._metrics.count_request(label, code.name)
             raise
-        finally:
-            name = request.model_spec.name
-            label = self._metrics.model_label(name, self._manager.knows(name))
-            self._metrics.count_request(label, status)
-            if status == "OK":
-                seconds = time.perf_counter() - start
-                self._metrics.observe_request(label, api, "GRPC", seconds)
-                # TF Serving says nothing of this; our relay takes it apart into the mesh's and the server's time.
-                infer_s = self._predictor.last_run_s
-                told = f"total;dur={seconds * 1e3:.3f}, infer;dur={infer_s * 1e3:.3f}"
-                context.set_trailing_metadata((("server-timing", told),))
+        seconds = time.perf_counter() - start
+        self._metrics.count_request(label, "OK")
+        self._metrics.observe_request(label, api, "GRPC", seconds)
+        # TF Serving says nothing of this; our relay takes it apart into the mesh's and the server's time.
+        told = f"total;dur={seconds * 1e3:.3f}, infer;dur={self._predictor.last_run.seconds * 1e3:.3f}"
+        context.set_trailing_metadata((("server-timing", told),))
+        return answer
 
     def metadata(self, data: bytes, _: Any) -> Any:
         """PredictionService.GetModelMetadata."""

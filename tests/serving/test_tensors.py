@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from serving import tensors
 
@@ -23,6 +24,12 @@ def proto(dtype: tf.DType, dims: list[int], **values: Any) -> Any:
     return message
 
 
+def encoded(array: NDArray[Any], *, as_content: bool = False) -> Any:
+    """The TensorProto that an output becomes."""
+    data = b"".join(tensors.encode({"a": array}, as_content=as_content))
+    return PredictResponse.FromString(data).outputs["a"]
+
+
 def array_of(dtype: tf.DType) -> NDArray[Any]:
     values = np.array([[0, 1, 2], [3, 100, 127]])
     return values.astype(dtype.as_numpy_dtype)
@@ -32,7 +39,7 @@ def array_of(dtype: tf.DType) -> NDArray[Any]:
 @pytest.mark.parametrize("as_content", [False, True])
 def test_round_trip_in_every_dtype(dtype: tf.DType, as_content: bool) -> None:
     array = array_of(dtype)
-    message = TensorProto.FromString(tensors.encode(array, as_content=as_content))
+    message = encoded(array, as_content=as_content)
     assert bool(message.tensor_content) is as_content
     np.testing.assert_array_equal(tf.make_ndarray(message), array)  # TensorFlow reads what we write
     decoded = tensors.decode(message)
@@ -44,16 +51,31 @@ def test_round_trip_in_every_dtype(dtype: tf.DType, as_content: bool) -> None:
 @pytest.mark.parametrize("dtype", [tf.float32, tf.int8, tf.int64, tf.bool], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1, 1)])
 def test_scalars_and_empty_tensors(dtype: tf.DType, shape: tuple[int, ...]) -> None:
-    message = TensorProto.FromString(tensors.encode(np.ones(shape, dtype.as_numpy_dtype)))
+    message = encoded(np.ones(shape, dtype.as_numpy_dtype))
     assert message.HasField("tensor_shape")
     decoded = tensors.decode(message)
     assert decoded is not None
     np.testing.assert_array_equal(decoded, np.ones(shape, dtype.as_numpy_dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("size", [1, 31, 32, 5000])  # lengths of one, two and three bytes
+def test_the_wire_form_is_what_protobuf_writes(dtype: tf.DType, size: int) -> None:
+    array = np.arange(size).astype(dtype.as_numpy_dtype)
+    outputs = {"a": array, "ä" * 70: array[:1]}
+    response = PredictResponse.FromString(b"".join(tensors.encode(outputs)))
+    assert set(response.outputs) == set(outputs)
+    assert (
+        b"".join(tensors.encode({"a": array}))
+        == PredictResponse(outputs={"a": response.outputs["a"]}).SerializeToString()
+    )
+    for alias, expected in outputs.items():
+        np.testing.assert_array_equal(tf.make_ndarray(response.outputs[alias]), expected)
+
+
 def test_strings_keep_their_bytes() -> None:
     array = np.array([[b"a\0", b""], [b"\xff\0\0", b"x" * 70000]], object)
-    message = TensorProto.FromString(tensors.encode(array, as_content=True))
+    message = encoded(array, as_content=True)
     decoded = tensors.decode(message)
     assert decoded is not None
     assert decoded.tolist() == array.tolist()
