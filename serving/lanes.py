@@ -6,8 +6,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 from serving.errors import Code, ServingError
@@ -26,23 +24,27 @@ class Lanes:
         self._running = 0
         self._waiting: deque[threading.Event] = deque()
 
-    @contextmanager
-    def enter(self, deadline: float | None) -> Iterator[Lane]:
-        """Wait for a turn until `deadline` (time.monotonic() seconds) and yield the lane to run on."""
+    def enter(self, deadline: float | None) -> Lane:
+        """Wait for a turn until `deadline` (time.monotonic() seconds); the lane to run on. `leave` must follow.
+
+        Raises ServingError when the deadline passes first.
+        """
         with self._lock:
-            lane: Lane = "wide" if self._running == 0 and not self._waiting else "narrow"
-            turn = None
-            if self._running >= self._cores or self._waiting:
-                turn = threading.Event()
-                self._waiting.append(turn)
-            else:
+            if self._running < self._cores and not self._waiting:
                 self._running += 1
-        if turn is not None:
-            self._wait(turn, deadline)
-        try:
-            yield lane
-        finally:
-            self._leave()
+                return "wide" if self._running == 1 else "narrow"
+            turn = threading.Event()
+            self._waiting.append(turn)
+        self._wait(turn, deadline)
+        return "narrow"
+
+    def leave(self) -> None:
+        """The call that entered has ended: its place goes to the one that waited longest."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # hands over our place: _running stays
+            else:
+                self._running -= 1
 
     def _wait(self, turn: threading.Event, deadline: float | None) -> None:
         """Return when `turn` is set; raises ServingError when the deadline passes first."""
@@ -55,10 +57,3 @@ class Lanes:
         raise ServingError(
             Code.DEADLINE_EXCEEDED, "Deadline passed while the request waited for a free core."
         )
-
-    def _leave(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()  # hands over our place: _running stays
-            else:
-                self._running -= 1

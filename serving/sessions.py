@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,8 +96,11 @@ class Model:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if self._lanes is None:
             return self._run_on("wide", signature, inputs, outputs, deadline)
-        with self._lanes.enter(deadline) as lane:
+        lane = self._lanes.enter(deadline)
+        try:
             return self._run_on(lane, signature, inputs, outputs, deadline)
+        finally:
+            self._lanes.leave()
 
     def warm(
         self, signature: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
@@ -115,7 +118,7 @@ class Model:
         deadline: float | None,
     ) -> dict[str, NDArray[Any]]:
         endpoint = self._endpoints.get(signature) or self._bind(signature)
-        names = self._fetches(signature, endpoint, outputs)
+        names = self._fetches(signature, endpoint, outputs) if outputs else endpoint.outputs
         options = None
         if deadline is not None:
             left_ms = int((deadline - time.monotonic()) * 1000)
@@ -124,7 +127,7 @@ class Model:
             serialized = tf.compat.v1.RunOptions(timeout_in_ms=left_ms).SerializeToString()
             options = pywrap_tf_session.TF_NewBufferFromString(serialized)
         feed = {endpoint.inputs[name]: array for name, array in inputs.items()}
-        fetch = [endpoint.outputs[name] for name in names]
+        fetch = list(map(endpoint.outputs.__getitem__, names))
         self.runs[lane] += 1
         try:
             # What Session.run calls in the end; its own checks would answer with other texts.
@@ -136,7 +139,9 @@ class Model:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        found = {name: _as_array(result) for name, result in zip(names, results, strict=True)}
+        if bytes in map(type, results):
+            results = list(map(_boxed, results))
+        found = dict(zip(names, map(np.asarray, results), strict=True))
         return {name: found[name] for name in outputs} if outputs else found
 
     def _bind(self, signature: str) -> Endpoint:
@@ -158,26 +163,23 @@ class Model:
         self._endpoints[signature] = endpoint
         return endpoint
 
-    def _fetches(self, signature: str, endpoint: Endpoint, outputs: Sequence[str] | None) -> list[str]:
+    def _fetches(self, signature: str, endpoint: Endpoint, outputs: Sequence[str]) -> Collection[str]:
         """The outputs to compute: those asked for, or all once too many different sets were asked for."""
-        wanted = frozenset(outputs or endpoint.outputs)
-        if len(wanted) == len(endpoint.outputs):
-            return list(endpoint.outputs)
-        key = (signature, wanted)
+        key = (signature, frozenset(outputs))
         if key not in self._fetch_sets:
-            if len(self._fetch_sets) >= MAX_FETCH_SETS:
-                return list(endpoint.outputs)
+            if len(key[1]) == len(endpoint.outputs) or len(self._fetch_sets) >= MAX_FETCH_SETS:
+                return endpoint.outputs
             self._fetch_sets.add(key)
-        return sorted(wanted)
+        return sorted(key[1])
 
 
-def _as_array(result: Any) -> NDArray[Any]:
-    """A fetched value as an array; a string scalar comes as bytes, of which numpy cuts zeros at the end."""
+def _boxed(result: Any) -> Any:
+    """A fetched value; a string scalar, which comes as bytes, as an array: numpy would cut zeros at its end."""
     if isinstance(result, bytes):
         scalar = np.empty((), object)
         scalar[()] = result
         return scalar
-    return np.asarray(result)
+    return result
 
 
 def _tags_text(tags: Sequence[str]) -> str:
