@@ -81,7 +81,8 @@ class Camera:
             slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
         else:
             self._take_in(frame, slot)
-        self._settled.set()
+        if slot.settled:  # else the writer would be woken for nothing
+            self._settled.set()
 
     def tell_source(self, frame: pb.Frame) -> None:
         """The camera tells how its source is. It is for those who look; if anything is wrong with it, it is ignored."""
@@ -116,6 +117,7 @@ class Camera:
         else:
             if self.mailbox is not None:
                 self.mailbox.drop("mailbox")
+                self._settled.set()
             if slot.expires_s:
                 slot.timer = self._loop.call_at(slot.expires_s, self._expire, slot)
             self.mailbox = slot

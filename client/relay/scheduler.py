@@ -102,9 +102,20 @@ class Scheduler:
         camera.occupy(slot)
         task = self._loop.create_task(self._run(camera, slot, self.in_flight))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._finished(camera, slot, done))
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, camera: Camera, slot: Slot, in_flight: int) -> None:
+        try:
+            await self._ask(camera, slot, in_flight)
+        finally:  # no done callback, which would wait for the loop's next round
+            self.in_flight -= 1
+            camera.vacate(slot)
+            camera.wake()
+            self._enqueue(camera)
+            self._start_all()
+
+    async def _ask(self, camera: Camera, slot: Slot, in_flight: int) -> None:
+        """A Predict, and what the limit learns of it."""
         started_s = self._loop.time()
         place = self.limit.started(in_flight, started_s)
         outcome = await self._predict(camera, slot)
@@ -119,12 +130,3 @@ class Scheduler:
         if late:
             self._late.labels(outcome.value).inc()
             self.limit.late(now_s)
-
-    def _finished(self, camera: Camera, slot: Slot, task: asyncio.Task[None]) -> None:
-        """In a done callback, so that a task that was cancelled before it ran gives its place back too."""
-        self._tasks.discard(task)
-        self.in_flight -= 1
-        camera.vacate(slot)
-        camera.wake()
-        self._enqueue(camera)
-        self._start_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import socket
 import subprocess
@@ -296,6 +297,30 @@ def test_import_client_is_quick_and_needs_no_tensorflow() -> None:
         "assert t < 0.5 and not heavy, (t, heavy)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+_FAULTS_OF_FRAMES = """
+import resource, sys
+from client.relay.main import _keep_freed_memory
+if sys.argv[1] == "keep":
+    _keep_freed_memory()
+for frame in range(120):
+    if frame == 20:
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffers = [bytes(100_000) for _ in range(6)]  # of a frame of 100 KB
+    del buffers
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told")
+def test_freed_memory_is_kept_for_the_next_frame() -> None:
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", _FAULTS_OF_FRAMES, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    kept, given_back = faults("keep"), faults("leave")
+    assert kept < 100 < given_back, f"page faults of 100 frames: {kept}, without it {given_back}"
 
 
 def test_a_busy_server_is_asked_again(server: FakeModelServer, detect: Call) -> None:
