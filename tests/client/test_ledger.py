@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.ledger import Entry, Ledger
+from client.relay.slot import Slot
 from client.relayed import to_answer
 from client.sources import SourceOptions, open_source
 from client.stream import DetectionStream, StreamConfig
@@ -136,6 +137,14 @@ def test_what_a_server_says_of_its_times_is_taken_apart(timing: str, told: tuple
             assert (stages["server"], stages["infer"]) == pytest.approx([1e3 * part for part in told])
     if told:
         assert inferred_s == pytest.approx(3 * told[1])
+
+
+def test_a_frame_that_expires_at_the_server_was_at_the_server() -> None:
+    slot = Slot(pb.Frame(max_age_ms=400), 10.0)
+    slot.sent_s = 10.1
+    slot.drop("expired")
+    timings = slot.finish(10.4).timings
+    assert (timings.relay_queue_us, timings.predict_us, timings.relay_total_us) == (100_000, 300_000, 400_000)
 
 
 def test_a_cameras_wrong_clock_corrupts_nothing() -> None:

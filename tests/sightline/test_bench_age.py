@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from client import DetectionStream, SourceOptions, StreamConfig, open_source
 from client.sources.images import decode
 from model.street import read_stamp
 from sightline.bench import age
@@ -29,6 +30,21 @@ def test_ours_stays_fresh_where_the_loop_lags(slow: FakeModelServer, monkeypatch
     assert 0.05 < max(fresh) < 0.8
     assert stale[-1] > 1.0  # at most 20 of 60 frames a second: 0.7 s older each second
     assert stale[-1] > stale[0] + 0.5
+
+
+def test_the_age_that_is_told_is_the_true_one_but_for_the_cameras_own_work(slow: FakeModelServer) -> None:
+    untold_s = []
+    with RelayThread(slow.target) as relay, age.camera(10) as url:
+        source = open_source(url, SourceOptions())
+        with DetectionStream(source, relay.target, StreamConfig(max_age_s=5)) as stream:
+            for result in stream:
+                if result.frame.image_bgr is not None:
+                    untold_s.append(age.true_age_s(result.frame.image_bgr) - result.age_s)
+                    assert sum(result.stages_ms.values()) == pytest.approx(result.age_s * 1e3, abs=0.1)
+                    assert result.stages_ms["decode"] > 0
+                if len(untold_s) == 10:
+                    break
+    assert -0.001 < min(untold_s) < 0.05  # two clocks read one after the other; drawing, encoding, sending
 
 
 def test_a_part_of_the_stream_is_a_stamped_jpeg() -> None:
