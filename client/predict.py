@@ -20,6 +20,8 @@ from model.contract import (
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
+_NEEDED = {OUTPUT_NUM, OUTPUT_BOXES, OUTPUT_SCORES, OUTPUT_CLASSES}
+
 # Where a tensor keeps values of a dtype unless they are in tensor_content, and their layout if they are.
 _LAYOUT = {
     tfs.DT_FLOAT: ("float_val", "<f4"),
@@ -83,16 +85,15 @@ def parse_response(data: bytes) -> Prediction:
         response = tfs.PredictResponse.FromString(data)
     except Exception as error:  # upb's DecodeError has no public base that is stable across versions
         raise ValueError(f"the model server's answer is no PredictResponse: {error}") from error
-    outputs = response.outputs
-    for name in (OUTPUT_NUM, OUTPUT_BOXES, OUTPUT_SCORES, OUTPUT_CLASSES):
-        if name not in outputs:
-            raise ValueError(f"the model's answer lacks output {name!r}; it has {sorted(outputs)}")
+    outputs = dict(response.outputs)
+    if missing := _NEEDED - outputs.keys():
+        raise ValueError(f"the model's answer lacks output {min(missing)!r}; it has {sorted(outputs)}")
     number = _values(outputs[OUTPUT_NUM], 1)[0]
     rows = _rows(outputs[OUTPUT_BOXES])
     if not 0 <= number <= rows:
         raise ValueError(f"the model's answer claims {number} detections in {rows} rows")
     count = int(number)
-    class_ids = [_class_id(value) for value in _values(outputs[OUTPUT_CLASSES], count)]
+    class_ids = _class_ids(_values(outputs[OUTPUT_CLASSES], count))
     if OUTPUT_CLASS_TEXT in outputs:
         labels = [text.decode("utf-8", "replace") for text in outputs[OUTPUT_CLASS_TEXT].string_val[:count]]
         labels += [""] * (count - len(labels))
@@ -108,12 +109,13 @@ def parse_response(data: bytes) -> Prediction:
     )
 
 
-def _class_id(value: float) -> int:
-    """A class id that fits the wire. Raises ValueError for NaN (from int) and for one out of range."""
-    class_id = int(value) if not abs(value) >= 2**31 else -1
-    if class_id < 0:
-        raise ValueError(f"the model's answer has class id {value:g}; expected 0 to 2**31 - 1")
-    return class_id
+def _class_ids(values: list[float]) -> list[int]:
+    """Class ids that fit the wire. Raises ValueError for NaN (from int) and for one out of range."""
+    if values and not -1 < min(values) <= max(values) < 2**31:
+        raise ValueError(
+            f"the model's answer has class ids {min(values):g} to {max(values):g}; expected 0 to 2**31 - 1"
+        )
+    return list(map(int, values))
 
 
 def _rows(boxes: tfs.TensorProto) -> int:

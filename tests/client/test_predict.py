@@ -73,9 +73,10 @@ def test_without_class_text_the_label_is_the_id() -> None:
         ({"num_detections": np.array([-1], np.float32)}, "-1.0 detections"),
         ({"num_detections": np.array([np.nan], np.float32)}, "nan detections"),
         ({"detection_boxes": np.zeros((10, 4), np.float32)}, r"expected shape \[1, rows, 4\], got \[10, 4\]"),
-        ({"detection_classes": np.full((1, 10), np.nan, np.float32)}, "NaN"),
-        ({"detection_classes": np.full((1, 10), -1, np.float32)}, "class id -1"),
-        ({"detection_classes": np.full((1, 10), 1e30, np.float32)}, "class id"),
+        ({"detection_classes": np.full((1, 10), np.nan, np.float32)}, "class ids nan"),
+        ({"detection_classes": np.array([[1, np.nan, 1]], np.float32)}, "NaN"),
+        ({"detection_classes": np.full((1, 10), -1, np.float32)}, "class ids -1"),
+        ({"detection_classes": np.full((1, 10), 1e30, np.float32)}, "class ids 1e\\+30"),
     ],
 )
 def test_a_bad_answer_is_a_value_error(changes: dict[str, Any], message: str) -> None:
