@@ -133,17 +133,17 @@ class RestApp:
             else "GetModelStatus"
         )
         name = unquote(found["name"] or "", errors="replace")
-        start, status = time.perf_counter(), "OK"
+        label = self._metrics.model_label(name, self._manager.knows(name))
+        start = time.perf_counter()
         try:
-            return self._call(api, _model_spec(name, found), body)
-        except ServingError as error:
-            status = error.code.name
+            answer = self._call(api, _model_spec(name, found), body)
+        except Exception as error:
+            code = error.code if isinstance(error, ServingError) else Code.INTERNAL
+            self._metrics.count_request(label, code.name)
             raise
-        finally:
-            label = self._metrics.model_label(name, self._manager.knows(name))
-            self._metrics.count_request(label, status)
-            if status == "OK":
-                self._metrics.observe_request(label, api, "REST", time.perf_counter() - start)
+        self._metrics.count_request(label, "OK")
+        self._metrics.observe_request(label, api, "REST", time.perf_counter() - start)
+        return answer
 
     def _call(self, api: str, spec: Any, body: bytes) -> bytes:
         if api == "predict":

@@ -64,17 +64,13 @@ class Model:
 
     def __init__(self, meta_graph: Any, sessions: Mapping[Lane, Any], path: str) -> None:
         self.meta_graph = meta_graph
+        self.signatures: Mapping[str, Any] = meta_graph.signature_def  # by name
         self.path = path
         self.runs: dict[Lane, int] = dict.fromkeys(sessions, 0)  # approximate: not locked
         self._sessions = sessions
         self._lanes = Lanes() if len(sessions) > 1 else None
         self._endpoints: dict[str, Endpoint] = {}
         self._fetch_sets: set[tuple[str, frozenset[str]]] = set()
-
-    @property
-    def signatures(self) -> Mapping[str, Any]:
-        """SignatureDef by name."""
-        return self.meta_graph.signature_def  # type: ignore[no-any-return]
 
     def run(
         self,

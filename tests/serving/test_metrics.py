@@ -10,7 +10,13 @@ import grpc
 import pytest
 
 from serving.metrics import MAX_UNKNOWN_MODELS, Metrics
+from serving.models import ModelManager
+from serving.predict import Predictor
+from serving.rest import RestApp, RestOptions
+from serving.servable import LoadOptions
+from serving.servicer import Servicer
 from tests.serving.conftest import Server
+from tests.serving.test_fuzz import Context
 from tests.serving.test_grpc import predict, request
 
 PATH = "/monitoring/prometheus/metrics"
@@ -76,6 +82,23 @@ def test_made_up_model_names_do_not_fill_the_memory() -> None:
     labels: set[Any] = {metrics.model_label(f"name{i}", known=False) for i in range(2 * MAX_UNKNOWN_MODELS)}
     assert len(labels) == MAX_UNKNOWN_MODELS + 1
     assert metrics.model_label("real", known=True) == "real"
+
+
+def test_an_internal_error_is_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    metrics = Metrics()
+    manager = ModelManager(LoadOptions(), None, metrics)
+    monkeypatch.setattr(manager, "find", broken)
+    predictor = Predictor(manager, metrics)
+    with pytest.raises(RuntimeError):
+        Servicer(predictor, metrics).predict(request("m", x=[1.0]).SerializeToString(), Context())
+    rest = RestApp(RestOptions(1, 10.0), predictor, metrics)
+    assert rest.answer("POST", "/v1/models/m:predict", b'{"instances": [1]}').status == 500
+    page = metrics.page()
+    assert value(page, ':tensorflow:serving:request_count{model_name="m",status="INTERNAL"}') == 2
+    assert 'status="OK"' not in page
 
 
 def test_metrics_are_off_without_a_config(
