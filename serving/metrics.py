@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
-from serving.counts import Counter, Histogram
+from model.counts import Counter, Histogram
 
 LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
 SIZE_BUCKETS = tuple(float(1 << i) for i in range(14))

@@ -128,5 +128,5 @@ class Scheduler:
             full = bool(self._queue) and self.in_flight >= self.limit.value
             self.limit.ended(place, now_s - started_s, now_s, answered=answered, late=late, full=full)
         if late:
-            self._late.labels(outcome.value).inc()
+            self._late.inc(outcome.value)
             self.limit.late(now_s)

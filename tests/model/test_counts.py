@@ -10,7 +10,7 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving.counts import Counter, Histogram
+from model.counts import Counter, Histogram
 from serving.metrics import LATENCY_BUCKETS_US
 
 

@@ -17,10 +17,13 @@ from prometheus_client.registry import Collector
 
 
 class Counter(Collector):
-    """Sums, one for each set of labels' values; without labels it starts at 0. For any thread."""
+    """Sums, one for each set of labels' values; without labels it starts at 0. For any thread.
 
-    def __init__(self, name: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        self._name, self._labels = name, labels
+    `text`: what a scrape says that it is.
+    """
+
+    def __init__(self, name: str, labels: Sequence[str], registry: CollectorRegistry, text: str = "") -> None:
+        self._name, self._text, self._labels = name, text or name, labels
         self._lock = threading.Lock()
         self._sums: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
         registry.register(self)
@@ -32,7 +35,7 @@ class Counter(Collector):
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What was counted, for a scrape."""
-        family = CounterMetricFamily(self._name, self._name, labels=self._labels)
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         with self._lock:
             sums = list(self._sums.items())
         for labels, value in sums:
@@ -44,9 +47,14 @@ class Histogram(Collector):
     """Values in buckets up to `bounds` (ascending), as Counter."""
 
     def __init__(
-        self, name: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
+        text: str = "",
     ) -> None:
-        self._name, self._labels, self._bounds = name, labels, bounds
+        self._name, self._text, self._labels, self._bounds = name, text or name, labels, bounds
         self._limits = [*map(str, bounds), "+Inf"]
         self._lock = threading.Lock()
         self._series: dict[tuple[str, ...], _Series] = {}
@@ -63,7 +71,7 @@ class Histogram(Collector):
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """What was counted, for a scrape."""
-        family = HistogramMetricFamily(self._name, self._name, labels=self._labels)
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         with self._lock:
             found = [(labels, list(accumulate(one.counts)), one.sum) for labels, one in self._series.items()]
         for labels, counts, total in found:
