@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from client import http2
 from client.wire import tfserving_pb2 as tfs
 from model.contract import (
     DEFAULT_MAX_DET,
@@ -27,13 +27,6 @@ from model.contract import (
 
 DETECTIONS = 8  # as many as an ordinary street picture has
 
-# HTTP/2: types of frames, flags, settings.
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW = 0, 1, 3, 4, 6, 8
-_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_MAX_STREAMS, _INITIAL_WINDOW = 3, 4
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_HEAD = struct.Struct(">HBBBI")  # length (24 bits), type, flags, stream
-_MAX_FRAME = 16_384  # bytes that every peer takes
 # `:status: 200`, `content-type: application/grpc`; and `grpc-status: 0`, as HPACK has them without its table.
 _OK = b"\x88\x0f\x10\x10application/grpc"
 _GRPC_STATUS = b"\x00\x0bgrpc-status\x010"
@@ -69,18 +62,14 @@ def null_response(detections: int = DETECTIONS, rows: int = DEFAULT_MAX_DET, ver
 
 
 def _message(data: bytes) -> bytes:
-    """A message as gRPC frames it."""
-    if len(data) + 5 > _MAX_FRAME:
+    """A message as gRPC frames it; raises ValueError when it is too long for one of HTTP/2's frames."""
+    if len(data) + 5 > http2.FIRST_MAX_FRAME:
         raise ValueError(f"expected an answer that fits one HTTP/2 frame, got {len(data)} bytes")
-    return b"\0" + len(data).to_bytes(4) + data
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return _HEAD.pack(len(payload) >> 8, len(payload) & 255, kind, flags, stream) + payload
+    return http2.message(data)
 
 
 class _Connection(asyncio.Protocol):
-    """One HTTP/2 connection (RFC 9113), of which only what gRPC's clients and Envoy need is here.
+    """One HTTP/2 connection, of which only what gRPC's clients and Envoy need is here.
 
     Which call a stream is can be told by its message, so that no header has to be unpacked: only Predict's has an
     input. Windows towards us are as large as can be; an answer is smaller than the stream's window towards the caller,
@@ -89,56 +78,47 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, predict: bytes, status: bytes, work: Callable[[], Awaitable[None]] | None) -> None:
         self._answers, self._work = {True: predict, False: status}, work
-        self._rest = b""  # of a frame that has not come in whole
-        self._started = False  # the caller's preface is read
+        self._preface: bytes | None = b""  # what there is of the caller's; None: it is read
+        self._frames = http2.Frames()
         self._predicts: dict[int, bool] = {}  # by stream that is being read
         self._read = 0  # bytes by which the connection's window towards us has shrunk
-        self._window = 65_535  # of the connection, towards the caller
+        self._window = http2.FIRST_WINDOW  # of the connection, towards the caller
         self._waiting: deque[tuple[int, bytes]] = deque()  # answers that wait for it
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say at once that there is no need to wait for windows."""
         self._transport = cast(asyncio.Transport, transport)
-        most = struct.pack(">HIHI", _MAX_STREAMS, 2**31 - 1, _INITIAL_WINDOW, 2**31 - 1)
-        self._transport.write(
-            _frame(_SETTINGS, 0, 0, most) + _frame(_WINDOW, 0, 0, (2**31 - 1 - 65_535).to_bytes(4))
-        )
+        most = http2.settings({http2.MAX_STREAMS: http2.MAX_WINDOW, http2.INITIAL_WINDOW: http2.MAX_WINDOW})
+        self._transport.write(most + http2.window(0, http2.MAX_WINDOW - http2.FIRST_WINDOW))
 
     def data_received(self, data: bytes) -> None:
         """Take in whole frames."""
-        data = self._rest + data if self._rest else data
-        at = 0
-        if not self._started:
-            if len(data) < len(_PREFACE):
-                self._rest = data
+        if self._preface is not None:
+            data = self._preface + data
+            if len(data) < len(http2.PREFACE):
+                self._preface = data
                 return
-            self._started, at = True, len(_PREFACE)
-        while len(data) - at >= _HEAD.size:
-            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-            end = at + _HEAD.size + (high << 8 | low)
-            if end > len(data):
-                break
-            self._take_in(kind, flags, stream, data[at + _HEAD.size : end])
-            at = end
-        self._rest = data[at:]
+            self._preface, data = None, data[len(http2.PREFACE) :]
+        for frame in self._frames.of(data):
+            self._take_in(*frame)
 
     def _take_in(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _DATA:
+        if kind == http2.DATA:
             self._read += len(payload)
             self._predicts[stream] = self._predicts.get(stream, False) or _INPUT in payload
-            if flags & _END_STREAM:
+            if flags & http2.END_STREAM:
                 self._asked(stream, predict=self._predicts.pop(stream))
             if self._read > 2**30:
-                self._transport.write(_frame(_WINDOW, 0, 0, self._read.to_bytes(4)))
+                self._transport.write(http2.window(0, self._read))
                 self._read = 0
-        elif kind == _RESET:
+        elif kind == http2.RESET:
             self._predicts.pop(stream, None)
-        elif kind == _WINDOW and not stream:
+        elif kind == http2.WINDOW and not stream:
             self._window += int.from_bytes(payload)
             self._write()
-        elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-            self._transport.write(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
+        elif kind in (http2.SETTINGS, http2.PING) and not flags & http2.ACK:
+            self._transport.write(http2.frame(kind, http2.ACK, 0, payload if kind == http2.PING else b""))
 
     def _asked(self, stream: int, *, predict: bool) -> None:
         if predict and self._work is not None:
@@ -157,9 +137,10 @@ class _Connection(asyncio.Protocol):
         while self._waiting and self._window >= len(self._waiting[0][1]):
             stream, message = self._waiting.popleft()
             self._window -= len(message)
-            headers = _frame(_HEADERS, _END_HEADERS, stream, _OK)
-            trailers = _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, _GRPC_STATUS)
-            self._transport.write(headers + _frame(_DATA, 0, stream, message) + trailers)
+            headers = http2.frame(http2.HEADERS, http2.END_HEADERS, stream, _OK)
+            last = http2.END_HEADERS | http2.END_STREAM
+            trailers = http2.frame(http2.HEADERS, last, stream, _GRPC_STATUS)
+            self._transport.write(headers + http2.frame(http2.DATA, 0, stream, message) + trailers)
 
 
 async def serve(port: int, delay_s: float, workers: int = 0, version: int = 1) -> None:

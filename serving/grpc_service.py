@@ -98,7 +98,6 @@ class GrpcServer:
         servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=self._spare)
         for name in ("", "ModelService", "PredictionService"):
             servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-        servicer.Check.__func__.experimental_thread_pool = self._spare
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         return servicer
 

@@ -75,6 +75,23 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Bare:
+    """Predict over gRPC at `target` (host:port), by a caller that costs next to nothing."""
+
+    target: str
+
+    def __call__(self, callers: int) -> list[Detect]:
+        from client.predict import request_bytes
+        from sightline.bench.bare_caller import BareCaller
+
+        def caller() -> Detect:
+            predict = BareCaller(self.target).predict
+            return lambda jpeg: predict(request_bytes(contract.MODEL_NAME, contract.SIGNATURE, jpeg))
+
+        return [caller() for _ in range(callers)]
+
+
+@dataclass(frozen=True)
 class Relay:
     """One stream per caller at `target` (host:port), one frame at a time; through a gateway with its authority's
     file and each camera's token."""

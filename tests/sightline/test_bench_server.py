@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
+import grpc
 import pytest
 from rich.console import Console
 
+from client import http2
+from client.predict import PREDICT
 from model.export import read_metadata
 from sightline.bench import batching, hot_load, server
+from sightline.bench.bare_caller import BareCaller
 from sightline.bench.serve import serving
 from sightline.bench.tiny_models import request, save_noop
 from sightline.models import ServedModel
@@ -25,6 +30,23 @@ def test_a_model_that_does_nothing(tmp_path: Path, console: Console) -> None:
     rows = re.findall(r"^ +(\d+) +([\d.]+) +([\d.]+) +(\d+)$", console.export_text(), re.MULTILINE)
     assert [row[0] for row in rows] == ["1", "2"]
     assert all(0 < float(p50) <= float(p99) and int(rate) > 10 for _, p50, p99, rate in rows)
+
+
+def test_the_bare_caller_gets_what_a_client_gets(tmp_path: Path) -> None:
+    save_noop(tmp_path / "noop" / "1")
+    with (
+        serving("noop", tmp_path / "noop", tmp_path / "log") as target,
+        grpc.insecure_channel(target) as channel,
+    ):
+        for rows in (1, 200_000):  # the second is larger than a window
+            data = request("noop", rows)
+            answer = channel.unary_unary(PREDICT)(data, timeout=30)
+            with closing(BareCaller(target)) as bare:
+                assert [bare.predict(data) for _ in range(3)] == [len(http2.message(answer))] * 3
+        with closing(BareCaller(target)) as bare, pytest.raises(RuntimeError, match="with an error"):
+            bare.predict(request("another", 1))
+    with pytest.raises(OSError, match="refused"):
+        BareCaller(target)
 
 
 def test_batches_and_none(tmp_path: Path) -> None:
