@@ -120,16 +120,24 @@ def _priority(metadata: tuple[tuple[str, str | bytes], ...]) -> int:
 async def _read_frames(context: grpc.aio.ServicerContext, camera: Camera) -> str:
     """Give the camera its frames until it half-closes; returns what was wrong if it sends no frames."""
     try:
-        while (data := await context.read()) is not grpc.aio.EOF:
-            try:
-                frame = pb.Frame.FromString(data)
-            except Exception as error:  # upb's DecodeError has no public base that is stable across versions
-                return f"expected a sightline.v1.Frame, got {len(data)} bytes that are none: {error}"
-            if frame.HasField("source"):
-                camera.tell_source(frame)
-                continue
-            camera.offer(frame)
+        # Nothing here keeps a frame while the next one is waited for: with many streams it would be most of the memory.
+        while (problem := _take_in(await context.read(), camera)) is None:
             await camera.room()
-        return ""
+        return problem
     finally:
         camera.end()
+
+
+def _take_in(data: bytes, camera: Camera) -> str | None:
+    """Give the camera one message; None, or at the stream's end "" and at a message that is none what is wrong."""
+    if data is grpc.aio.EOF:
+        return ""
+    try:
+        frame = pb.Frame.FromString(data)
+    except Exception as error:  # upb's DecodeError has no public base that is stable across versions
+        return f"expected a sightline.v1.Frame, got {len(data)} bytes that are none: {error}"
+    if frame.HasField("source"):
+        camera.tell_source(frame)
+    else:
+        camera.offer(frame)
+    return None
