@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import random
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from unittest import mock
 
 import grpc
 import pytest
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 
 from client.relay import RelayConfig
 from client.relay.health import LIVENESS
+from client.relay.service import _read_frames
 from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
@@ -321,6 +324,28 @@ def test_freed_memory_is_kept_for_the_next_frame() -> None:
 
     kept, given_back = faults("keep"), faults("leave")
     assert kept < 100 < given_back, f"page faults of 100 frames: {kept}, without it {given_back}"
+
+
+def test_no_message_is_held_while_the_next_one_is_waited_for() -> None:
+    """With 1,000 cameras that would be 1,000 pictures, twice."""
+    message = frame(1)
+
+    class Context:
+        reads, held = 0, 0
+
+        async def read(self) -> object:
+            self.reads += 1
+            if self.reads == 1:
+                return message
+            self.held = sys.getrefcount(message)
+            return grpc.aio.EOF
+
+    before = sys.getrefcount(message)
+    context, camera = Context(), mock.Mock(room=mock.AsyncMock())
+    assert asyncio.run(_read_frames(context, camera)) == ""
+    camera.offer.assert_called_once_with(pb.Frame.FromString(message))
+    camera.end.assert_called_once_with()
+    assert context.held == before
 
 
 def test_a_busy_server_is_asked_again(server: FakeModelServer, detect: Call) -> None:
