@@ -37,17 +37,21 @@ _Done = tuple[Any, tuple[()]]  # what grpcio's loop takes: the call if it is ove
 class Call:
     """One call from its arrival to its end; what a method may know of it and say beside its answer."""
 
-    __slots__ = ("_call", "_deadline", "_due", "_ended", "_loop", "_method", "_trailing")
+    __slots__ = ("_call", "_deadline", "_due", "_ended", "_loop", "_method", "_trailing", "_watched")
 
     def __init__(self, loop: Loop, event: Any, method: Method) -> None:
         self._loop, self._method = loop, method
         self._call, self._deadline = event.call, event.call_details.deadline
         self._trailing: tuple[tuple[str, str], ...] | None = None
-        self._ended = False
-        self._due = 2  # events to come
+        self._watched = self._ended = False
+        self._due = 0  # events to come
 
     def is_active(self) -> bool:
-        """False once the client has cancelled it, or is gone, or its deadline has passed."""
+        """False once the client has cancelled it, or is gone, or its deadline has passed: a moment after the first
+        time that it is asked, for only then gRPC is asked too."""
+        if not self._watched:
+            self._watched = True
+            self._begin([cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)], self._on_end)
         return not self._ended
 
     def time_remaining(self) -> float:
@@ -58,25 +62,17 @@ class Call:
         """Names and values to send after the answer."""
         self._trailing = metadata
 
-    def start(self) -> None:
-        """Ask for its request, and to be told of its end."""
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._on_end)
-        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._on_request)
+    def receive(self) -> None:
+        """Ask for its request."""
+        self._begin([cygrpc.ReceiveMessageOperation(_NO_FLAGS)], self._on_request)
 
-    def _on_end(self, _: Any) -> _Done:
-        self._ended = True
-        return self._event_over()
+    def _begin(self, operations: list[Any], then: Callable[[Any], _Done]) -> None:
+        with self._loop.lock:
+            self._due += 1
+        self._call.start_server_batch(operations, then)
 
     def _on_request(self, event: Any) -> _Done:
-        request = event.batch_operations[0].message()
-        if not self._ended:
-            answer = self._loop.run(self._method, request, self)
-            if not self._ended:
-                self._send(answer)
-        return self._event_over()
-
-    def _send(self, answer: bytes | ServingError) -> None:
-        """Send the answer, or the error as the call's status."""
+        answer = self._loop.run(self._method, event.batch_operations[0].message(), self)
         operations = [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
         code, details = cygrpc.StatusCode.ok, b""
         if isinstance(answer, ServingError):
@@ -84,14 +80,16 @@ class Call:
         else:
             operations.append(cygrpc.SendMessageOperation(answer, _NO_FLAGS))
         operations.append(cygrpc.SendStatusFromServerOperation(self._trailing, code, details, _NO_FLAGS))
-        with self._loop.lock:
-            self._due += 1
-        self._call.start_server_batch(operations, self._on_sent)
+        if not self._watched:  # gRPC wants it once
+            operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+        self._begin(operations, self._on_event)
+        return self._on_event(event)
 
-    def _on_sent(self, _: Any) -> _Done:
-        return self._event_over()
+    def _on_end(self, event: Any) -> _Done:
+        self._ended = True
+        return self._on_event(event)
 
-    def _event_over(self) -> _Done:
+    def _on_event(self, _: Any) -> _Done:
         with self._loop.lock:
             self._due -= 1
             return None if self._due else self, ()
@@ -188,6 +186,6 @@ class Loop:
                     state.server.request_call(state.completion_queue, state.completion_queue, event.tag)
                 else:
                     state.due.remove(event.tag)
-            call.start()
+            call.receive()
         else:
             _server._process_event_and_continue(state, event)

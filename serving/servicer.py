@@ -104,13 +104,8 @@ def parse(message: Any, data: bytes) -> Any:
 
 
 def _time_left(context: Any) -> float | None:
-    """Seconds until the client's deadline, None when it set none.
-
-    Raises ServingError when it has passed, or the client cancelled while the call waited for a thread.
-    """
-    if not context.is_active():
-        raise ServingError(Code.CANCELLED, "The client cancelled the call.")
-    left: float | None = context.time_remaining()
-    if left is not None and left <= 0:
+    """Seconds until the client's deadline, None when it set none. Raises ServingError when it has passed."""
+    left: float = context.time_remaining()
+    if left <= 0:
         raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    return None if left is None or left > NO_DEADLINE_S else left
+    return None if left > NO_DEADLINE_S else left

@@ -46,11 +46,11 @@ class BareCaller:
         most = http2.settings({http2.INITIAL_WINDOW: http2.MAX_WINDOW})
         self._socket.sendall(http2.PREFACE + most + http2.window(0, http2.MAX_WINDOW - http2.FIRST_WINDOW))
 
-    def predict(self, request: bytes) -> int:
-        """Send a PredictRequest's bytes and wait for the whole answer; returns its size in bytes."""
+    def predict(self, message: bytes) -> int:
+        """Send a request, framed as gRPC's message, and wait for the whole answer; returns its size in bytes."""
         self._stream += 2
         self._stream_window, self._answered, self._ended = self._first_window, 0, False
-        rest = memoryview(http2.message(request))
+        rest = memoryview(message)
         first = http2.frame(http2.HEADERS, http2.END_HEADERS, self._stream, self._headers)
         while rest:
             room = min(self._window, self._stream_window, self._max_frame, len(rest))
@@ -58,8 +58,7 @@ class BareCaller:
                 self._receive()
                 continue
             last = http2.END_STREAM if room == len(rest) else 0
-            data = http2.head(http2.DATA, last, self._stream, room)
-            self._socket.sendall(b"".join((first, data, rest[:room])))
+            self._send(first + http2.head(http2.DATA, last, self._stream, room), rest[:room])
             first, rest = b"", rest[room:]
             self._window -= room
             self._stream_window -= room
@@ -68,6 +67,11 @@ class BareCaller:
         if not self._answered:
             raise RuntimeError("the server answered a Predict with an error")
         return self._answered
+
+    def _send(self, head: bytes, payload: memoryview) -> None:
+        sent = self._socket.sendmsg([head, payload])
+        if sent < len(head) + len(payload):  # a signal came between
+            self._socket.sendall((head + payload)[sent:])
 
     def close(self) -> None:
         """Close the connection."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from client import http2
 from model import contract
 from sightline.bench import batching, hot_load
 from sightline.bench.bare_caller import BareCaller
@@ -90,7 +91,7 @@ def in_process_and_over_grpc(
 
 def _measure(target: str, callers: int, seconds: float, at_least: int = 1) -> tuple[list[float], float]:
     """Seconds of each call, and calls per second of all callers together."""
-    data = request("noop", 1)
+    data = http2.message(request("noop", 1))
 
     def caller(call: Callable[[bytes], int]) -> list[float]:
         latencies: list[float] = []

@@ -42,9 +42,10 @@ def test_the_bare_caller_gets_what_a_client_gets(tmp_path: Path) -> None:
             data = request("noop", rows)
             answer = channel.unary_unary(PREDICT)(data, timeout=30)
             with closing(BareCaller(target)) as bare:
-                assert [bare.predict(data) for _ in range(3)] == [len(http2.message(answer))] * 3
+                sizes = [bare.predict(http2.message(data)) for _ in range(3)]
+            assert sizes == [len(http2.message(answer))] * 3
         with closing(BareCaller(target)) as bare, pytest.raises(RuntimeError, match="with an error"):
-            bare.predict(request("another", 1))
+            bare.predict(http2.message(request("another", 1)))
     with pytest.raises(OSError, match="refused"):
         BareCaller(target)
 
