@@ -15,11 +15,14 @@ Lane = Literal["wide", "narrow"]
 """wide: every core inside an op. narrow: one thread inside an op."""
 
 
-class Lanes:
-    """Chooses wide or narrow for each call; at most `cores` calls run at once, in order of arrival."""
+PLACES = CPUS + 1  # the core of a call that has ended has work while the next one's Python gets ready
 
-    def __init__(self, cores: int = CPUS) -> None:
-        self._cores = cores
+
+class Lanes:
+    """Chooses wide or narrow for each call; at most `places` calls run at once, in order of arrival."""
+
+    def __init__(self, places: int = PLACES) -> None:
+        self._places = places
         self._lock = threading.Lock()
         self._running = 0
         self._waiting: deque[threading.Event] = deque()
@@ -30,7 +33,7 @@ class Lanes:
         Raises ServingError when the deadline passes first.
         """
         with self._lock:
-            if self._running < self._cores and not self._waiting:
+            if self._running < self._places and not self._waiting:
                 self._running += 1
                 return "wide" if self._running == 1 else "narrow"
             turn = threading.Event()

@@ -3,8 +3,8 @@
 One caller wants all cores inside one call; many callers want one core each (YOLOv8n in bf16, 2 cores, four
 callers: 51 frames a second with one thread a call, 45 with all threads in each). TensorFlow fixes the threads
 of a session when it is made, so a `Model` keeps two over one graph: *wide* (every core inside an op) for a
-call that is alone, *narrow* (one thread inside an op) when several are in flight, at most as many at once as
-there are cores, the rest first come first served.
+call that is alone, *narrow* (one thread inside an op) when several are in flight, at most one more at once than
+there are cores, which share its threads between ops, the rest first come first served.
 
 Memory: each session has its own folded and packed weights and buffers; the second one of a YOLOv8n takes 90 MB.
 

@@ -23,7 +23,7 @@ def place(lanes: Lanes, deadline: float | None = None) -> Iterator[Lane]:
 
 
 def test_a_call_that_is_alone_is_wide_and_company_is_narrow() -> None:
-    lanes = Lanes(cores=2)
+    lanes = Lanes(places=2)
     with place(lanes) as first:
         assert first == "wide"
         with place(lanes) as second:
@@ -32,8 +32,8 @@ def test_a_call_that_is_alone_is_wide_and_company_is_narrow() -> None:
         assert third == "wide"
 
 
-def test_at_most_as_many_run_as_there_are_cores_in_order_of_arrival() -> None:
-    lanes = Lanes(cores=2)
+def test_at_most_as_many_run_as_there_are_places_in_order_of_arrival() -> None:
+    lanes = Lanes(places=2)
     lanes.enter(None)
     lanes.enter(None)
     entered: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -56,7 +56,7 @@ def test_at_most_as_many_run_as_there_are_cores_in_order_of_arrival() -> None:
 
 
 def test_waiting_ends_at_the_deadline_and_frees_the_place() -> None:
-    lanes = Lanes(cores=1)
+    lanes = Lanes(places=1)
     with place(lanes):
         with pytest.raises(ServingError) as caught, place(lanes, time.monotonic() + 0.02):
             pass
@@ -66,7 +66,7 @@ def test_waiting_ends_at_the_deadline_and_frees_the_place() -> None:
 
 
 def test_a_call_that_fails_leaves() -> None:
-    lanes = Lanes(cores=1)
+    lanes = Lanes(places=1)
     for _ in range(3):
         with pytest.raises(ValueError, match="x"), place(lanes, time.monotonic() + 1):
             raise ValueError("x")
