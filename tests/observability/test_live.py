@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -51,10 +52,12 @@ class Live:
             return json.load(answer)["data"]
 
     def wait_for_frames(self, count: int) -> None:
-        """Until a scrape of the relay counts so many, and later ones of both servers their shares."""
+        """Until a scrape of the relay counts so many, and later ones of all the others their shares."""
+        done_s = time.time()
         served = 'count(count by (version) (:tensorflow:serving:request_latency_count{API="Predict"} > 0))'
         for query, expected in (("sum(sightline_relay_frames_total)", count), (served, 2)):
             wait_until(lambda query=query, expected=expected: self.value(query) == expected, 30)  # type: ignore[misc]
+        wait_until(lambda: (self.value("floor(min(timestamp(up)))") or 0) > done_s, 30)
 
     def value(self, query: str) -> int | None:
         """Of a query for one number; None while there is none."""

@@ -20,8 +20,8 @@ PACKAGES = ("client", "model", "serving", "mesh", "loadtest", "sightline")
 # Which of our packages or modules each may import; those of model/ here need numpy and OpenCV only.
 MAY_IMPORT = {
     "model": (),
-    "client": ("model.child", "model.contract", "model.matching", "model.street"),
-    "serving": ("model.contract",),
+    "client": ("model.child", "model.contract", "model.counts", "model.matching", "model.street"),
+    "serving": ("model.contract", "model.counts"),
     "mesh": ("model.child", "model.contract"),
     "loadtest": (
         "client",
