@@ -64,8 +64,10 @@ class Histogram(Collector):
 
     def observe(self, value: float, *labels: str) -> None:
         """Count a value into its bucket, the first whose bound is not below it."""
-        series = self._series.get(labels) or self._series.setdefault(labels, _Series(len(self._limits)))
         with self._lock:
+            series = self._series.get(labels)
+            if series is None:
+                series = self._series[labels] = _Series(len(self._limits))
             series.counts[bisect_left(self._bounds, value)] += 1
             series.sum += value
 

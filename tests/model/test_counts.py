@@ -71,3 +71,20 @@ def test_nothing_is_lost_when_threads_count_at_once() -> None:
     for label in labels:
         assert registry.get_sample_value("c_total", {"model": label}) == 160
         assert registry.get_sample_value("h_count", {"model": label}) == 160
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_a_scrape_goes_on_while_new_labels_come() -> None:
+    registry = CollectorRegistry()
+    counter, histogram = Counter("c", ("n",), registry), Histogram("h", ("n",), (1.0,), registry)
+
+    def count() -> None:
+        for number in range(3000):
+            counter.inc(str(number))
+            histogram.observe(0.5, str(number))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    while thread.is_alive():
+        samples(registry)
+    assert registry.get_sample_value("h_count", {"n": "2999"}) == 1
