@@ -6,17 +6,21 @@ would rename them, so the page is written here. Our own additions are named `sig
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
 from model.counts import Counter, Histogram
+from serving.errors import Code, ServingError
 
 LATENCY_BUCKETS_US = tuple(10 * 1.8**i for i in range(33))
 SIZE_BUCKETS = tuple(float(1 << i) for i in range(14))
 MAX_UNKNOWN_MODELS = 200  # a client may ask for any name; past these they are counted together
 OTHER_MODELS = "(other)"
+T = TypeVar("T")
 
 
 class Metrics:
@@ -57,6 +61,24 @@ class Metrics:
     def observe_request(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
         """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
         self._request_us.observe(seconds * 1e6, model, api, entrypoint)
+
+    def counted(
+        self, model: str, api: str, entrypoint: str, start: float, run: Callable[[], T]
+    ) -> tuple[T, float]:
+        """Answer a request that came at `start` (time.perf_counter()) and count how it ends: the answer, and seconds.
+
+        What `run` raises passes, counted by its code, INTERNAL if it has none.
+        """
+        try:
+            answer = run()
+        except Exception as error:
+            code = error.code if isinstance(error, ServingError) else Code.INTERNAL
+            self.count_request(model, code.name)
+            raise
+        seconds = time.perf_counter() - start
+        self.count_request(model, Code.OK.name)
+        self.observe_request(model, api, entrypoint, seconds)
+        return answer, seconds
 
     def observe_run(self, model: str, seconds: float, api: str = "Predict") -> None:
         """A session run succeeded."""

@@ -135,14 +135,9 @@ class RestApp:
         name = unquote(found["name"] or "", errors="replace")
         label = self._metrics.model_label(name, self._manager.knows(name))
         start = time.perf_counter()
-        try:
-            answer = self._call(api, _model_spec(name, found), body)
-        except Exception as error:
-            code = error.code if isinstance(error, ServingError) else Code.INTERNAL
-            self._metrics.count_request(label, code.name)
-            raise
-        self._metrics.count_request(label, "OK")
-        self._metrics.observe_request(label, api, "REST", time.perf_counter() - start)
+        answer, _ = self._metrics.counted(
+            label, api, "REST", start, lambda: self._call(api, _model_spec(name, found), body)
+        )
         return answer
 
     def _call(self, api: str, spec: Any, body: bytes) -> bytes:

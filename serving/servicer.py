@@ -61,15 +61,9 @@ class Servicer:
         request = parse(message, data)
         name = request.model_spec.name
         label = self._metrics.model_label(name, self._manager.knows(name))
-        try:
-            answer = run(request, _time_left(context))
-        except Exception as error:
-            code = error.code if isinstance(error, ServingError) else Code.INTERNAL
-            self._metrics.count_request(label, code.name)
-            raise
-        seconds = time.perf_counter() - start
-        self._metrics.count_request(label, "OK")
-        self._metrics.observe_request(label, api, "GRPC", seconds)
+        answer, seconds = self._metrics.counted(
+            label, api, "GRPC", start, lambda: run(request, _time_left(context))
+        )
         # TF Serving says nothing of this; our relay takes it apart into the mesh's and the server's time.
         told = f"total;dur={seconds * 1e3:.3f}, infer;dur={self._predictor.last_run.seconds * 1e3:.3f}"
         context.set_trailing_metadata((("server-timing", told),))
