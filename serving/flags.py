@@ -1,8 +1,8 @@
 """tensorflow_model_server's flags, in its own syntax, as one table.
 
-The syntax is TensorFlow's `Flags::Parse`: `--name=value` only (`--name value` is an unknown argument),
-booleans also bare, the last one given wins. An unknown argument is reported and the server goes on; a value
-that does not parse ends with the usage text and exit code 255.
+The syntax is TensorFlow's `Flags::Parse`: `--name=value` only (`--name value` is an unknown argument), booleans also
+bare, or `1`, `0` and `true`, `false` in any case; the last one given wins. An unknown argument is reported and the
+server goes on; a value that does not parse ends with the usage text and exit code 255.
 """
 
 from __future__ import annotations
@@ -145,6 +145,13 @@ FLAGS: tuple[Flag, ...] = (
     ),
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}
+_INT64 = {  # the other integers are int32
+    "load_retry_interval_micros",
+    "tensorflow_session_parallelism",
+    "tensorflow_intra_op_parallelism",
+    "tensorflow_inter_op_parallelism",
+}
+_BOOLS = {"": True, "=true": True, "=1": True, "=false": False, "=0": False}
 
 
 @dataclass(frozen=True)
@@ -176,14 +183,22 @@ def _value(flag: Flag, text: str) -> Value:
     """`text` as the flag's type; raises UsageError when it is none."""
     try:
         if isinstance(flag.default, bool):
-            return {"": True, "=true": True, "=false": False}[text]
+            return _BOOLS[text.lower()]
         if isinstance(flag.default, int):
-            return int(text[1:] if re.fullmatch(r"=[+-]?\d{1,18}", text) else "no number")
+            return _integer(text[1:], 64 if flag.name in _INT64 else 32)
         if isinstance(flag.default, float):
             return float(text[1:])
     except (KeyError, ValueError):
         raise UsageError(f"Couldn't interpret value {text} for flag {flag.name}.") from None
     return text[1:]
+
+
+def _integer(text: str, bits: int) -> int:
+    """A whole number of so many bits, as absl::SimpleAtoi reads it; raises ValueError."""
+    number = int(text if re.fullmatch(r"\s*[+-]?[0-9]{1,40}\s*", text) else "no number")
+    if not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise ValueError
+    return number
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -212,6 +227,7 @@ def usage(program: str) -> str:
     lines = [f"usage: {program}", "Flags:"]
     for flag in FLAGS:
         kind = {bool: "bool", int: "int32", float: "float", str: "string"}[type(flag.default)]
+        kind = "int64" if flag.name in _INT64 else kind
         default = str(flag.default).lower() if isinstance(flag.default, bool) else repr(flag.default)
         note = {"works": "", "none": " (no effect here)", "refused": " (not supported here)"}[flag.effect]
         shown = f"--{flag.name}={default}".replace("'", '"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 
 log = logging.getLogger(__name__)
 
@@ -13,6 +14,8 @@ _loaded: set[str] = set()
 
 def load() -> bool:
     """Import those that are installed; False when there is none that was not imported before."""
+    # Set for programs that make models with Keras 2; with it TensorFlow Text asks for tf_keras, which its ops do not.
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     found = False
     for name in PACKAGES:
         if name in _loaded:

@@ -23,7 +23,11 @@ def test_defaults_are_tf_servings() -> None:
     [
         ("--enable_batching", True),
         ("--enable_batching=true", True),
+        ("--enable_batching=True", True),
+        ("--enable_batching=1", True),
         ("--enable_batching=false", False),
+        ("--enable_batching=FALSE", False),
+        ("--enable_batching=0", False),
     ],
 )
 def test_bools(argument: str, expected: bool) -> None:
@@ -34,7 +38,9 @@ def test_the_last_one_wins() -> None:
     assert flags.parse(["--port=1", "--port=2"]).number("port") == 2
 
 
-@pytest.mark.parametrize("argument", ["--nonsense=1", "positional", "--port", "-port=1"])
+@pytest.mark.parametrize(
+    "argument", ["--nonsense=1", "positional", "--port", "-port=1", "--versions", "--noversion"]
+)
 def test_unknown_arguments_are_kept_apart(argument: str) -> None:
     options = flags.parse([argument, "--port=7", "--help"])
     assert options.unknown == (argument, "--help")  # --help is one only where it comes first
@@ -47,10 +53,29 @@ def test_nothing_after_two_dashes_is_a_flag() -> None:
     assert options.number("port") == 7
 
 
-@pytest.mark.parametrize("argument", ["--port=x", "--port=", "--port=1_0", "--enable_batching=yes", "--help"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--port=x",
+        "--port=",
+        "--port=1_0",
+        "--port=2147483648",
+        "--load_retry_interval_micros=9223372036854775808",
+        "--enable_batching=yes",
+        "--enable_batching=",
+        "--help",
+    ],
+)
 def test_what_does_not_parse_is_a_usage_error(argument: str) -> None:
     with pytest.raises(flags.UsageError):
         flags.parse([argument])
+
+
+def test_numbers_of_64_bits() -> None:
+    arguments = ["--load_retry_interval_micros=9223372036854775807", "--port= +7 "]
+    options = flags.parse(arguments)
+    assert (options.number("load_retry_interval_micros"), options.number("port")) == (2**63 - 1, 7)
+    assert "--load_retry_interval_micros=60000000           \tint64" in flags.usage("x")
 
 
 def test_usage_names_every_flag_and_what_has_no_effect() -> None:
