@@ -85,6 +85,10 @@ def from_proto(config: Any, served: Collection[str] | None = None) -> tuple[Mode
             )
     for entry in entries:
         _check_platform(entry, served or ())
+        if entry.HasField("logging_config"):
+            raise invalid(
+                "No request-logger-creator provided."
+            )  # in TF Serving's binary there is none either
     return tuple(map(_model, entries))
 
 

@@ -68,12 +68,19 @@ class Answer:
     content_type: str = JSON
 
 
+NOT_FOUND = Answer(  # libevent's page
+    404,
+    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n",
+    "text/html",
+)
+
+
 class RestApp:
     """The ASGI app."""
 
     def __init__(self, options: RestOptions, predictor: Predictor, metrics: Metrics) -> None:
         self._options = options
-        self._timeout_s = options.timeout_s or None
+        self._timeout_s = options.timeout_s if options.timeout_s > 0 else None
         self._predictor = predictor
         self._manager = predictor.manager
         self._metrics = metrics
@@ -103,10 +110,10 @@ class RestApp:
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Answer one request; never raises."""
-        if path == self._options.metrics_path:
-            return Answer(200, self._metrics.page().encode(), "text/plain")
+        if path.partition("?")[0] == self._options.metrics_path:
+            return self._metrics_page(path)
         if not re.match(r"/v1/.*", path, re.IGNORECASE):
-            return Answer(404, b"", "text/plain")
+            return NOT_FOUND
         if self._options.cors and method == "OPTIONS":
             return Answer(200, b"")
         try:
@@ -117,6 +124,12 @@ class RestApp:
             log.exception("Request failed")
             failure = ServingError(Code.INTERNAL, "Internal error; the server's log has the details.")
         return Answer(HTTP_STATUS[failure.code], rest_text.error(failure))
+
+    def _metrics_page(self, path: str) -> Answer:
+        if path != self._options.metrics_path:  # it takes no query
+            text = f"Unexpected path: {path}. Should be {self._options.metrics_path}"
+            return Answer(400, text.encode(), "text/plain")
+        return Answer(200, self._metrics.page().encode(), "text/plain")
 
     def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
         """Route, answer and count one request to /v1/."""

@@ -28,7 +28,7 @@ async def read_body(receive: Receive, encoding: bytes) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     body = b"".join(chunks)
-    return await asyncio.to_thread(gunzip, body) if encoding.strip().lower() == b"gzip" else body
+    return await asyncio.to_thread(gunzip, body) if b"gzip" in encoding else body
 
 
 def gunzip(body: bytes) -> bytes:

@@ -233,6 +233,7 @@ GOOD = 'name: "m" base_path: "/x" model_platform: "tensorflow"'
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             "ModelServerConfig::model_platform, model name is m",
         ),
+        (LIST.format(f"{GOOD} logging_config {{ }}"), "No request-logger-creator provided."),
     ],
 )
 def test_configs_that_are_refused(text: str, message: str) -> None:

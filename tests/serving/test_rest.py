@@ -138,8 +138,15 @@ def test_errors(server: Server, method: str, path: str, body: Any, status: int, 
 
 
 def test_paths_outside_v1_are_not_found(server: Server) -> None:
+    page = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
     for path in ("/", "/v2/models/affine", "/etc/passwd", "/monitoring", "/v1"):
-        assert server.http("GET", path) == (404, "")
+        assert server.http("GET", path) == (404, page)
+
+
+def test_metrics_take_no_query(server: Server) -> None:
+    path = "/monitoring/prometheus/metrics"
+    text = f"Unexpected path: {path}?name=x. Should be {path}"
+    assert server.http("GET", f"{path}?name=x") == (400, text)
 
 
 def test_json_bombs_are_refused(server: Server) -> None:
@@ -155,6 +162,8 @@ def test_gzip_requests_and_bombs(server: Server) -> None:
     zipped = {"Content-Encoding": "gzip"}
     status, _ = server.http("POST", AFFINE, gzip.compress(b'{"instances": [1.0]}'), zipped)
     assert status == 200
+    zipped_as_well = {"Content-Encoding": "x-gzip"}
+    assert server.http("POST", AFFINE, gzip.compress(b'{"instances": [1.0]}'), zipped_as_well)[0] == 200
     bomb = gzip.compress(b" " * (101 << 20))
     status, text = server.http("POST", AFFINE, bomb, zipped)
     assert status == 400
@@ -168,3 +177,13 @@ def test_timeout_is_504(start: Any, model_dir: Any) -> None:
     )
     body = '{"signature_name": "slow", "inputs": 30.0}'
     assert hurried.error("POST", "/v1/models/m:predict", body)[0] == 504
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1])
+def test_no_timeout(start: Any, model_dir: Any, timeout_ms: int) -> None:
+    patient = start(
+        "--model_name=m",
+        f"--model_base_path={model_dir / 'affine'}",
+        f"--rest_api_timeout_in_ms={timeout_ms}",
+    )
+    assert patient.http("POST", "/v1/models/m:predict", '{"inputs": [1.0]}')[0] == 200
