@@ -102,6 +102,10 @@ def _become_real_server(argv: Sequence[str]) -> None:
 
 def check(options: Options) -> None:
     """Raise ServingError for flags that cannot work together, or that this server lacks."""
+    if not options.number("port") and not options.text("grpc_socket_path"):
+        raise invalid(
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+        )
     if options.text("batching_parameters_file") and not options.on("enable_batching"):
         raise invalid(
             "server_options.batching_parameters_file is set without setting "
@@ -164,6 +168,7 @@ def serve(options: Options, stop: threading.Event) -> int:
     if rest_server is not None:
         rest_server.start(ports.bind(options.text("host"), options.number("rest_api_port"), "rest_api_port"))
         log.info("Exporting HTTP/REST API at:%s ...", _address(options, "rest_api_port"))
+        log.info("NET_LOG: Entering the event loop ...")  # TF Serving's last line: scripts wait for it
     build.watch_config_file(options, manager, stop)
     stop.wait()
     _drain(manager, grpc_server, rest_server)

@@ -67,6 +67,19 @@ def test_version() -> None:
     assert second.startswith("TensorFlow Library: ")
 
 
+def test_the_log_says_what_scripts_wait_for(main: Client) -> None:
+    texts = (
+        "Successfully loaded servable version {name: half_plus_two version: 123}",
+        "Running gRPC ModelServer at ",
+        "Exporting HTTP/REST API at:",
+        "Entering the event loop ...",
+    )
+    end = time.monotonic() + 30  # it may answer before it says so
+    while not all(text in main.log.read_text() for text in texts):
+        assert time.monotonic() < end, main.log.read_text()
+        time.sleep(0.1)
+
+
 def wait_for(client: Client, message: Any, expected: list[float]) -> None:
     end = time.monotonic() + 60
     while True:

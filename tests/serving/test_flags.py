@@ -94,6 +94,10 @@ def test_the_docs_name_what_does_not_work() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--port=0"],
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
+        ),
         ([], "Both server_options.model_base_path and server_options.model_config_file are empty!"),
         (
             ["--batching_parameters_file=f"],
@@ -128,5 +132,9 @@ def test_flags_that_cannot_work(arguments: list[str], message: str) -> None:
 
 
 def test_a_flag_without_effect_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    app.check(flags.parse(["--model_base_path=/x", "--port=0", "--flush_filesystem_caches=false"]))
+    app.check(
+        flags.parse(
+            ["--model_base_path=/x", "--port=0", "--grpc_socket_path=s", "--flush_filesystem_caches=false"]
+        )
+    )
     assert "--flush_filesystem_caches has no effect here" in caplog.text

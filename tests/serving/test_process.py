@@ -172,7 +172,7 @@ def test_ten_thousand_connections(spawn: Any, model_dir: Path) -> None:
             "server_options.model_config_file are empty!\n",
         ),
         (
-            ["--model_config_file=/no/such/file", "--port=0"],
+            ["--model_config_file=/no/such/file", "--port=0", "--grpc_socket_path=s"],
             255,
             "Failed to start server. Error: NOT_FOUND: ",
         ),

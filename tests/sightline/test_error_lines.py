@@ -238,8 +238,8 @@ def test_help_is_there(tmp_path: Path, main: Main, command: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("package", "extra", "arguments"),
     [
-        ("tensorflow", "serving", ("serve", "--port=0", "--model_base_path=/nowhere")),
-        ("uvicorn", "serving", ("serve", "--port=0", "--model_base_path=/nowhere")),
+        ("tensorflow", "serving", ("serve", "--port=0", "--grpc_socket_path=s", "--model_base_path=/no")),
+        ("uvicorn", "serving", ("serve", "--port=0", "--grpc_socket_path=s", "--model_base_path=/no")),
         ("torch", "export", ("export", "--weights=demo", "--out=x")),
         ("ultralytics", "export", ("export", "--weights=demo", "--out=x")),
         ("tensorflow", "serving", ("export", "--weights=demo", "--out=x")),
