@@ -16,7 +16,8 @@ def gently(work: Callable[[], T], beside_serving: bool = True) -> T:
     """Run `work`, at low priority if it is `beside_serving`, and return its result; its exceptions pass.
 
     A thread inherits the priority of the one that starts it, and without privileges cannot go back: what `work`
-    leaves behind must have no threads of its own. Nor may it hold Python's lock for long, which all calls need.
+    leaves behind must have no threads of its own. Nor may it be more than a few lines of Python: who holds Python's
+    lock, which all calls need, and has to wait for a core, makes them wait too.
     """
     if not beside_serving:
         return work()

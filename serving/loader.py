@@ -7,7 +7,6 @@ import time
 from serving import batching_config, lite, sessions, warmup
 from serving.batching import BatchedModel
 from serving.batching_config import BatchingOptions
-from serving.gently import gently
 from serving.metrics import BatchMetrics, Metrics
 from serving.servable import LoadOptions, Runnable
 
@@ -34,9 +33,7 @@ class Loader:
         finally:
             self._metrics.observe_load(path, status, time.monotonic() - start)
         if self._options.warmup:  # most of the work: the graph is optimised at the first call
-            gently(
-                lambda: warmup.replay(model, self._options.warmup_iterations, self._metrics), beside_serving
-            )
+            warmup.replay(model, self._options.warmup_iterations, self._metrics, beside_serving)
         batching = batching_config.for_model(self._batching, path) if self._batching else None
         if batching is None or self._batch_metrics is None:
             return model

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
+from tensorflow.python.framework import ops
 from tensorflow.python.saved_model import loader_impl
 
 from serving import foreign, op_libraries
@@ -253,4 +255,8 @@ def _load_graph(loader: Any, path: str, tags: Sequence[str], options: SessionOpt
             loader.restore_variables(session, saver)
             loader.run_init_ops(session, list(tags))
     graph.finalize()
-    return Model(meta_graph, sessions, path)
+    model = Model(meta_graph, sessions, path)
+    # A graph and its operations refer to each other. Left to the garbage collector they stay, 100 MB for some versions
+    # of a YOLOv8n, until it looks for them for 0.1 s with Python's lock held.
+    weakref.finalize(model, ops.dismantle_graph, graph).atexit = False
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,7 +31,9 @@ def keeps_state(meta_graph: Any) -> bool:
     """
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    functions_of = _looks_for_functions()
 
+    @functools.cache
     def changes(op: str) -> bool:
         if op in _HARMLESS or op in functions:
             return False
@@ -52,12 +55,17 @@ def keeps_state(meta_graph: Any) -> bool:
         node = nodes[name]
         if changes(node.op):
             return True
-        called |= _functions_of(node)
+        called |= functions_of(node)
         todo.extend(_node_name(source) for source in node.input)
-    return _functions_change(called, functions, changes)
+    return _functions_change(called, functions, changes, functions_of)
 
 
-def _functions_change(called: set[str], functions: Mapping[str, Any], changes: Callable[[str], bool]) -> bool:
+def _functions_change(
+    called: set[str],
+    functions: Mapping[str, Any],
+    changes: Callable[[str], bool],
+    functions_of: Callable[[Any], set[str]],
+) -> bool:
     """Whether any op in these functions, or those they call, changes state."""
     todo, seen = list(called), set()
     while todo:
@@ -68,17 +76,28 @@ def _functions_change(called: set[str], functions: Mapping[str, Any], changes: C
         for node in functions[name].node_def:
             if changes(node.op):
                 return True
-            todo.extend(_functions_of(node))
+            todo.extend(functions_of(node))
     return False
 
 
-def _functions_of(node: Any) -> set[str]:
-    """Names of the functions that a node may call."""
-    names = {node.op}
-    for attr in node.attr.values():
-        names.add(attr.func.name)
-        names |= {func.name for func in attr.list.func}
-    return names - {""}
+def _looks_for_functions() -> Callable[[Any], set[str]]:
+    """What gives the names of the functions that a node may call. It remembers which ops call none: to look through
+    all nodes' attributes would hold Python's lock for long while other models answer calls."""
+
+    @functools.cache
+    def calls(op: str) -> bool:
+        registered = op_def_registry.get(op)
+        return registered is None or any("func" in attr.type for attr in registered.attr)
+
+    def functions_of(node: Any) -> set[str]:
+        names = {node.op}
+        if calls(node.op):
+            for attr in node.attr.values():
+                names.add(attr.func.name)
+                names |= {func.name for func in attr.list.func}
+        return names - {""}
+
+    return functions_of
 
 
 def _node_name(tensor: str) -> str:

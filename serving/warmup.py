@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import examples
 from serving.errors import Code, ServingError, invalid
+from serving.gently import gently
 from serving.lite import LiteModel
 from serving.metrics import Metrics
 from serving.request import DEFAULT_SIGNATURE, parse_predict
@@ -22,10 +24,11 @@ REQUESTS_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(model: Model | LiteModel, iterations: int, metrics: Metrics) -> int:
+def replay(model: Model | LiteModel, iterations: int, metrics: Metrics, beside_serving: bool = False) -> int:
     """Replay the model's warm-up records on every session, `iterations` times each; return their number.
 
-    The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load.
+    The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load. The runs give way
+    to other models' calls if they are `beside_serving`; what is around them does not, as it holds Python's lock.
     """
     path = os.path.join(model.path, REQUESTS_FILE)
     if not tf.io.gfile.exists(path):
@@ -36,7 +39,7 @@ def replay(model: Model | LiteModel, iterations: int, metrics: Metrics) -> int:
             count += 1
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
-            _replay_record(model, record, iterations, path)
+            _replay_record(model, record, iterations, path, beside_serving)
     except ServingError as error:
         status = str(error)
         raise
@@ -49,15 +52,17 @@ def replay(model: Model | LiteModel, iterations: int, metrics: Metrics) -> int:
     return count
 
 
-def _replay_record(model: Model | LiteModel, record: bytes, iterations: int, path: str) -> None:
+def _replay_record(
+    model: Model | LiteModel, record: bytes, iterations: int, path: str, beside_serving: bool
+) -> None:
     log = prediction_log_pb2.PredictionLog()
     try:
         log.ParseFromString(record)
     except DecodeError:
         raise invalid(f"Failed to parse warmup record from {path}") from None
-    for signature, inputs, outputs in _runs(model, log):
+    for run in _runs(model, log):
         for _ in range(iterations):
-            model.warm(signature, inputs, outputs)
+            gently(functools.partial(model.warm, *run), beside_serving)
 
 
 def _runs(model: Model | LiteModel, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:

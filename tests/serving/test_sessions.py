@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ def test_load_and_run_in_process(model_dir: Path) -> None:
 
 
 @pytest.mark.skipif(CPUS < 2, reason="one core has one lane")
+def test_a_model_that_is_dropped_leaves_no_work_for_the_garbage_collector(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "affine" / "1"))
+    assert model.run("serving_default", {"x": np.array([1.0], np.float32)})["y"] == 2.5
+    operation = weakref.ref(model._sessions["wide"].graph.get_operations()[0])
+    gc.disable()
+    try:
+        assert operation() is not None
+        del model
+        assert operation() is None
+    finally:
+        gc.enable()
+
+
 def test_calls_together_run_narrow_and_right(model_dir: Path) -> None:
     model = sessions.load(str(model_dir / "strings" / "1"))
     model.run("slow", {"seconds": np.array(0.0)})

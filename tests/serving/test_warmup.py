@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving import sessions, warmup
 from serving.errors import Code, ServingError
+from serving.gently import NICE
 from serving.metrics import Metrics
 
 
@@ -37,6 +39,30 @@ def test_records_run_on_every_session(model_dir: Path, tmp_path: Path) -> None:
     assert warmup.replay(model, 3, metrics) == 2
     assert set(model.runs.values()) == {6}
     assert f'model_warmup_latency_count{{model_path="{tmp_path / "1"}",status="OK"}} 1' in metrics.page()
+
+
+def test_beside_serving_only_the_runs_give_way(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_with(model_dir, tmp_path / "1", [predict_log([1.0])])
+    seen: dict[str, int] = {}
+
+    class Watched(Metrics):
+        def observe_warmup(self, path: str, status: str, seconds: float) -> None:
+            seen["around"] = os.getpriority(os.PRIO_PROCESS, 0)
+            super().observe_warmup(path, status, seconds)
+
+    run = model.warm
+
+    def warm(*args: Any) -> None:
+        seen["run"] = os.getpriority(os.PRIO_PROCESS, 0)
+        run(*args)
+
+    monkeypatch.setattr(model, "warm", warm)
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    for beside_serving, nice in ((False, mine), (True, min(mine + NICE, 19))):
+        warmup.replay(model, 1, Watched(), beside_serving)
+        assert seen == {"run": nice, "around": mine}
 
 
 def test_no_records_is_fine(model_dir: Path) -> None:
