@@ -86,7 +86,9 @@ class Servicer:
                 "Only ModelConfigList is currently supported"
             )
         self._manager.configure(from_proto(request.config, self._manager.configured()))
-        return model_management_pb2.ReloadConfigResponse()
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()  # OK, and there
+        return response
 
 
 def parse(message: Any, data: bytes) -> Any:

@@ -18,6 +18,8 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
+from serving.errors import Code, ServingError
+
 # dtype -> (numpy dtype, TensorProto's typed field, dtype of that field's values)
 _FIELDS: dict[int, tuple[Any, str, Any]] = {
     types_pb2.DT_FLOAT: (np.float32, "float_val", np.float32),
@@ -117,8 +119,15 @@ def decode(tensor: Any) -> NDArray[Any] | None:
 
 
 def dtype_of(array: NDArray[Any]) -> int:
-    """The DataType of an array that TensorFlow gave."""
-    return _DTYPES[array.dtype]
+    """The DataType of an array that TensorFlow gave; raises ServingError when its values are no data: a handle."""
+    return _data_type(array.dtype)
+
+
+def _data_type(dtype: np.dtype[Any]) -> int:
+    try:
+        return _DTYPES[dtype]
+    except KeyError:
+        raise ServingError(Code.UNIMPLEMENTED, f"Outputs of the type {dtype} cannot be answered.") from None
 
 
 def encode(outputs: Mapping[str, NDArray[Any]], *, as_content: bool = False) -> list[bytes]:
@@ -137,7 +146,7 @@ def encode(outputs: Mapping[str, NDArray[Any]], *, as_content: bool = False) -> 
 @functools.lru_cache(maxsize=1024)
 def _head(alias: str, dtype: np.dtype[Any], shape: tuple[int, ...], as_content: bool) -> bytes:
     """All of an output that stands before its array's own bytes; empty when those are not in the wire form."""
-    number, key = _DTYPES[dtype], alias.encode()
+    number, key = _data_type(dtype), alias.encode()
     tag = _CONTENT_TAG if as_content and not dtype.hasobject else _PACKED_TAGS.get(_FIELDS[number][1])
     if tag is None:
         return b""

@@ -130,6 +130,7 @@ def test_reload_by_call(fleet: dict[str, Client], folder: Path) -> None:
     client = fleet["batching"]  # it polls no file
     listed = [(name, folder / name, "") for name in ("half_plus_two", "half_plus_three")]
     response = client.call("HandleReloadConfigRequest", reload_request(model_config(*listed)))
+    assert response.HasField("status")
     assert response.status.error_code == 0
     three = predict_request("half_plus_three", x=[[2.0]])
     assert client.floats(three) == [4.0]  # a new model is there when the call returns

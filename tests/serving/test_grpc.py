@@ -301,6 +301,7 @@ def test_reload_over_grpc_and_a_unix_socket(start: Any, model_dir: Any, tmp_path
     )
     message = text_format.Parse(config, model_management_pb2.ReloadConfigRequest())
     answer = own.call(RELOAD, message, model_management_pb2.ReloadConfigResponse)
+    assert answer.HasField("status")
     assert answer.status.error_code == 0
     with grpc.insecure_channel(f"unix:{socket_path}") as channel:
         call = channel.unary_unary(

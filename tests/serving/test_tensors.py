@@ -10,6 +10,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from serving import tensors
+from serving.errors import Code, ServingError
 
 DTYPES = [
     tf.float32, tf.float64, tf.int32, tf.uint8, tf.int16, tf.int8, tf.uint16, tf.complex64, tf.complex128,
@@ -71,6 +72,14 @@ def test_the_wire_form_is_what_protobuf_writes(dtype: tf.DType, size: int) -> No
     )
     for alias, expected in outputs.items():
         np.testing.assert_array_equal(tf.make_ndarray(response.outputs[alias]), expected)
+
+
+@pytest.mark.parametrize("as_content", [False, True])
+def test_a_handle_is_no_data(as_content: bool) -> None:
+    handle = np.zeros(4, np.dtype([("resource", "u1", (1,))]))  # how TensorFlow gives a variable's handle
+    with pytest.raises(ServingError) as caught:
+        tensors.encode({"a": handle}, as_content=as_content)
+    assert caught.value.code == Code.UNIMPLEMENTED
 
 
 def test_strings_keep_their_bytes() -> None:
