@@ -14,10 +14,10 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from typing import cast
 
-import grpc
-
-from client.channel import CHANNEL_OPTIONS
+from client import bare, http2
+from client.channel import split_address
 from client.relayed import DETECT
 from client.tally import AgeHistogram
 from client.wire import relay_pb2 as pb
@@ -39,82 +39,151 @@ class Outcome:
     age_p99_ms: float = 0.0
 
 
+class _Connection(asyncio.Protocol):
+    """One connection to the relay, with the streams of some cameras."""
+
+    def __init__(self, target: str) -> None:
+        self._calls = bare.Connection(target, DETECT, "http")
+        self._cameras: dict[int, _Camera] = {}  # by stream
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce ourselves."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        """Tell the cameras what has come."""
+        for kind, stream, payload in self._calls.take_in(data):
+            self._cameras[stream].take_in(kind, payload)
+        self._write()
+
+    def open(self, camera: _Camera) -> int:
+        """A stream of this camera."""
+        stream = self._calls.open()
+        self._cameras[stream] = camera
+        self._write()
+        return stream
+
+    def send(self, stream: int, message: bytes, *, last: bool = False) -> None:
+        """Send a Frame, framed as gRPC's message; or nothing, but that none follows."""
+        self._calls.send(stream, message, last=last)
+        self._write()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def _write(self) -> None:
+        if self._calls.out:
+            out, self._calls.out = self._calls.out, []
+            self._transport.writelines(out)
+
+
+class _Camera:
+    """A camera that sends a frame each `period_s`, and counts what comes back."""
+
+    def __init__(self, number: int, load: Load) -> None:
+        self.connected, self.over = asyncio.Event(), asyncio.Event()
+        self._load = load
+        self._frame = pb.Frame(camera_id=f"camera{number}", image=load.image)
+        self._sent_s: dict[int, float] = {}  # by frame_id, of frames without a result
+
+    async def connect(self, connection: _Connection) -> None:
+        """Return once the relay has taken the stream."""
+        self._connection, self._stream = connection, connection.open(self)
+        await self.connected.wait()
+
+    def start(self, due_s: float) -> None:
+        """Send the first frame at `due_s`, by the event loop's clock."""
+        asyncio.get_running_loop().call_at(due_s, self._send, due_s)
+
+    def _send(self, due_s: float) -> None:
+        load, now_s = self._load, time.monotonic()
+        if due_s >= load.until_s:
+            self._connection.send(self._stream, b"", last=True)
+            return
+        self._frame.frame_id += 1
+        self._sent_s[self._frame.frame_id] = now_s
+        load.outcome.sent += now_s >= load.measured_from_s
+        self._connection.send(self._stream, http2.message(self._frame.SerializeToString()))
+        self.start(due_s + 1 / load.fps)
+
+    def take_in(self, kind: int, payload: bytes) -> None:
+        """What the relay sent on this stream."""
+        if kind == http2.HEADERS:
+            self.connected.set()
+        elif kind == http2.RESET:
+            self.over.set()
+        else:
+            self._count(pb.Result.FromString(payload))
+
+    def _count(self, result: pb.Result) -> None:
+        began_s, now_s = self._sent_s.pop(result.frame_id), time.monotonic()
+        if began_s < self._load.measured_from_s:
+            return
+        outcome = self._load.outcome
+        outcome.delivered += result.HasField("delivered")
+        outcome.dropped += result.HasField("dropped")
+        outcome.errored += result.HasField("error")
+        if result.HasField("delivered"):
+            self._load.ages.add(now_s - began_s)
+
+
 class Load:
-    """`streams` cameras at `fps` frames of `image` each over so many connections; `fps` 0: they are there, silent."""
+    """`streams` cameras at `fps` frames of `image` each over so many connections; `fps` 0: they are there, silent.
+
+    The cameras cost next to nothing (`client.bare`): on a machine of two cores with gRPC's own they, and not the relay,
+    would decide how old results are.
+    """
 
     def __init__(self, target: str, image: bytes, streams: int, fps: float, connections: int) -> None:
-        self._image, self._fps, self._streams = image, fps, streams
-        self._channels = [grpc.aio.insecure_channel(target, CHANNEL_OPTIONS) for _ in range(connections)]
-        self._outcome, self._ages = Outcome(), AgeHistogram()
-        self._connecting = asyncio.Semaphore(CAMERAS_AT_ONCE)
-        self._connected = 0
-        self._all_there = asyncio.Event()
-        self._measured_from_s = self._until_s = 0.0
+        self.image, self.fps = image, fps
+        self.outcome, self.ages = Outcome(), AgeHistogram()
+        self.measured_from_s = self.until_s = 0.0
+        self._target, self._streams, self._connections = target, streams, connections
 
     async def run(self, seconds: float) -> Outcome:
         """Connect all, stream, and count; a word on standard output tells when each part begins, for who measures."""
-        tasks = [asyncio.ensure_future(self._camera(number)) for number in range(self._streams)]
-        await self._all_there.wait()
+        cameras = [_Camera(number, self) for number in range(self._streams)]
+        connections = await self._connect(cameras)
         # To look for garbage among all these objects would take time from the relay, and there is hardly any.
         gc.freeze()
         gc.disable()
         print(CONNECTED, flush=True)
-        warm_up_s = max(WARM_UP_S, 1 / self._fps) if self._fps else 0.0
-        self._measured_from_s = time.monotonic() + warm_up_s
-        self._until_s = self._measured_from_s + seconds
+        warm_up_s = max(WARM_UP_S, 1 / self.fps) if self.fps else 0.0
+        begin_s = time.monotonic()
+        self.measured_from_s = begin_s + warm_up_s
+        self.until_s = self.measured_from_s + seconds
+        for number, camera in enumerate(cameras):
+            camera.start(begin_s + number / self._streams / self.fps if self.fps else self.until_s)
         await asyncio.sleep(warm_up_s)
         print(WARM, flush=True)
-        await asyncio.sleep(self._until_s - time.monotonic())
+        await asyncio.sleep(self.until_s - time.monotonic())
         print(OVER, flush=True)
-        await asyncio.gather(*tasks)
-        for channel in self._channels:
-            await channel.close()
-        self._outcome.age_p50_ms = self._ages.percentile_s(50) * 1e3
-        self._outcome.age_p99_ms = self._ages.percentile_s(99) * 1e3
-        return self._outcome
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                for camera in cameras:
+                    await camera.over.wait()
+        for connection in connections:
+            connection.close()
+        self.outcome.age_p50_ms = self.ages.percentile_s(50) * 1e3
+        self.outcome.age_p99_ms = self.ages.percentile_s(99) * 1e3
+        return self.outcome
 
-    async def _camera(self, number: int) -> None:
-        channel = self._channels[number % len(self._channels)]
-        async with self._connecting:
-            call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)()
-            await call.initial_metadata()
-        self._connected += 1
-        if self._connected == self._streams:
-            self._all_there.set()
-        await self._all_there.wait()
-        sent_s: dict[int, float] = {}
-        reader = asyncio.ensure_future(self._read(call, sent_s))
-        if self._fps:
-            await self._send(call, number, sent_s)
-        else:
-            await asyncio.sleep(self._until_s - time.monotonic())
-        await call.done_writing()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(reader, 5)
+    async def _connect(self, cameras: list[_Camera]) -> list[_Connection]:
+        host, port = split_address(self._target, "relay")
+        loop, some = asyncio.get_running_loop(), asyncio.Semaphore(CAMERAS_AT_ONCE)
+        connections = [
+            (await loop.create_connection(lambda: _Connection(self._target), host, port))[1]
+            for _ in range(self._connections)
+        ]
 
-    async def _send(self, call: grpc.aio.StreamStreamCall, number: int, sent_s: dict[int, float]) -> None:
-        period_s = 1 / self._fps
-        next_s = time.monotonic() + period_s * number / self._streams
-        frame = pb.Frame(camera_id=f"camera{number}", image=self._image)
-        while next_s < self._until_s:
-            await asyncio.sleep(next_s - time.monotonic())
-            frame.frame_id += 1
-            sent_s[frame.frame_id] = time.monotonic()
-            await call.write(frame.SerializeToString())
-            next_s += period_s
+        async def connect(number: int, camera: _Camera) -> None:
+            async with some:
+                await camera.connect(connections[number % len(connections)])
 
-    async def _read(self, call: grpc.aio.StreamStreamCall, sent_s: dict[int, float]) -> None:
-        outcome = self._outcome
-        async for result in call:
-            began_s, now_s = sent_s.pop(result.frame_id), time.monotonic()
-            if began_s < self._measured_from_s:
-                continue
-            outcome.sent += 1
-            outcome.delivered += result.HasField("delivered")
-            outcome.dropped += result.HasField("dropped")
-            outcome.errored += result.HasField("error")
-            if result.HasField("delivered"):
-                self._ages.add(now_s - began_s)
+        await asyncio.gather(*(connect(number, camera) for number, camera in enumerate(cameras)))
+        return connections
 
 
 async def _main(

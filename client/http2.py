@@ -18,6 +18,7 @@ FIRST_WINDOW = 65_535  # bytes, of a connection and, until settings say other, o
 FIRST_MAX_FRAME = 16_384  # bytes that every peer takes
 _HEAD = struct.Struct(">HBBBI")  # length (24 bits), type, flags, stream
 HEAD_BYTES = _HEAD.size
+MESSAGE_HEAD_BYTES = 5  # before each message of gRPC: whether it is compressed, and its length
 
 
 def head(kind: int, flags: int, stream: int, length: int) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.security import Security
 from model import contract
 from sightline.bench.worker import Detect
 
@@ -33,6 +34,26 @@ class Ours:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """The signature of the SavedModel version in `folder`, as `tf.saved_model.load` gives it to a Python program."""
+
+    folder: Path
+
+    def __call__(self, callers: int) -> list[Detect]:
+        import model.quiet  # noqa: F401, I001  # as above
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(self.folder))
+        signature = loaded.signatures[contract.SIGNATURE]
+
+        def detect(jpeg: bytes) -> object:
+            answer = signature(**{contract.INPUT_IMAGE_BYTES: tf.constant([jpeg])})
+            return {name: tensor.numpy() for name, tensor in answer.items()}
+
+        return [detect] * callers
+
+
+@dataclass(frozen=True)
 class Peers:
     """`runtime`: "onnxruntime", "openvino-f32" or "openvino-bf16"; `threads`: of each caller's network."""
 
@@ -53,7 +74,29 @@ class Peers:
 
 @dataclass(frozen=True)
 class Server:
-    """Predict over gRPC at `target` (host:port)."""
+    """Predict over gRPC at `target` (host:port), by a caller that costs next to nothing."""
+
+    target: str
+
+    def __call__(self, callers: int) -> list[Detect]:
+        from client.bare import Unary
+        from client.http2 import message
+        from client.predict import PREDICT, request_bytes
+
+        @functools.cache  # the few images come again and again
+        def request(jpeg: bytes) -> bytes:
+            return message(request_bytes(contract.MODEL_NAME, contract.SIGNATURE, jpeg))
+
+        def caller() -> Detect:
+            call = Unary(self.target, PREDICT).call
+            return lambda jpeg: call(request(jpeg))
+
+        return [caller() for _ in range(callers)]
+
+
+@dataclass(frozen=True)
+class ServerByPython:
+    """Predict over gRPC at `target` (host:port), by Python's client."""
 
     target: str
 
@@ -76,42 +119,36 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Bare:
-    """Predict over gRPC at `target` (host:port), by a caller that costs next to nothing."""
-
-    target: str
-
-    def __call__(self, callers: int) -> list[Detect]:
-        from client.http2 import message
-        from client.predict import request_bytes
-        from sightline.bench.bare_caller import BareCaller
-
-        @functools.cache  # the few images come again and again
-        def request(jpeg: bytes) -> bytes:
-            return message(request_bytes(contract.MODEL_NAME, contract.SIGNATURE, jpeg))
-
-        def caller() -> Detect:
-            predict = BareCaller(self.target).predict
-            return lambda jpeg: predict(request(jpeg))
-
-        return [caller() for _ in range(callers)]
-
-
-@dataclass(frozen=True)
 class Relay:
     """One stream per caller at `target` (host:port), one frame at a time; through a gateway with its authority's
-    file and each camera's token."""
+    file and each camera's token. The callers cost next to nothing."""
 
     target: str
     ca: Path | None = None
     tokens: Mapping[str, str] | None = None
 
     def __call__(self, callers: int) -> list[Detect]:
-        from client.bench import RelayCaller
-        from client.security import Security
+        from client.bare import Stream
 
-        security = Security(self.ca, self.tokens.__getitem__ if self.tokens else None)
-        return [RelayCaller(self.target, camera, security).detect for camera in cameras(callers)]
+        return [Stream(self.target, camera, self.security()).detect for camera in cameras(callers)]
+
+    def security(self) -> Security:
+        """Of its cameras."""
+        return Security(self.ca, self.tokens.__getitem__ if self.tokens else None)
+
+
+@dataclass(frozen=True)
+class RelayByPython:
+    """The same by Python's gRPC client."""
+
+    way: Relay
+
+    def __call__(self, callers: int) -> list[Detect]:
+        from client.bench import RelayCaller
+
+        return [
+            RelayCaller(self.way.target, camera, self.way.security()).detect for camera in cameras(callers)
+        ]
 
 
 def cameras(callers: int) -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mesh.bench import MeshCost, measure
 from mesh.render.topology import Address
-from sightline.bench.engines import Ours, Relay, Server, cameras
+from sightline.bench.engines import Ours, Relay, RelayByPython, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.bench.rows import Row, row
 from sightline.bench.worker import Factory, take_turns
@@ -30,6 +30,9 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
     """Start the stack; measure all ways to its engine in turns, and print."""
     images = jpegs(FRAMES)
     with ways(model, logs) as to_engine:
+        last = to_engine["gateway, relay, sidecars, server"]
+        assert isinstance(last, Relay)
+        to_engine["the same, Python's gRPC client"] = RelayByPython(last)
         one, many = (take_turns(to_engine, callers, images, rounds, frames) for callers in (1, CALLERS))
     first = next(iter(to_engine))
     rows = [row(way, (one[way], many[way]), (one[first], many[first])) for way in to_engine]
@@ -41,7 +44,8 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
 @contextmanager
 def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
     """The ways to the engine: in process, and through a server, a relay, and a second relay in the mesh, which a camera
-    reaches straight or by the gateway. They run on free ports meanwhile."""
+    reaches straight or by the gateway. They run on free ports meanwhile. On the cores that the stack runs on a client's
+    own work would count as the stack's: the callers cost next to nothing."""
     with Children(logs) as children, ExitStack() as stack:
         server = free_port()
         start_server(children, "server", model, server)

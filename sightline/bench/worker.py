@@ -75,15 +75,22 @@ def take_turns(
     engines: dict[str, Factory], callers: int, images: Sequence[bytes], rounds: int, frames: int
 ) -> dict[str, list[Turn]]:
     """`rounds` turns of `frames` frames per caller for each engine, one engine after the other in each round."""
-    turns: dict[str, list[Turn]] = {name: [] for name in engines}
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(name, make, callers)) for name, make in engines.items()]
+        return turns_of(workers, images, rounds, frames)
+
+
+def turns_of(
+    workers: Sequence[Worker], images: Sequence[bytes], rounds: int, frames: int
+) -> dict[str, list[Turn]]:
+    """The same of workers that have been started."""
+    turns: dict[str, list[Turn]] = {worker.name: [] for worker in workers}
+    for worker in workers:
+        worker.ready()
+        worker.turn(images, frames)  # compiles and warms up, not counted
+    for _ in range(rounds):
         for worker in workers:
-            worker.ready()
-            worker.turn(images, frames)  # compiles and warms up, not counted
-        for _ in range(rounds):
-            for worker in workers:
-                turns[worker.name].append(worker.turn(images, frames))
+            turns[worker.name].append(worker.turn(images, frames))
     return turns
 
 

@@ -100,7 +100,7 @@ def server(
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
     """What the embedded server itself costs: with a model that does nothing, with a detector beside calling it in
-    process, with and without batches, and while a version loads (4 minutes)."""
+    process, with and without batches, and while a version loads (7 minutes)."""
     from model.export import resolve_precision
     from sightline.bench.server import run
 

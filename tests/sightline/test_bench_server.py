@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -11,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from client import http2
+from client.bare import Unary
 from client.predict import PREDICT
 from model.export import read_metadata
 from sightline.bench import batching, hot_load, server
-from sightline.bench.bare_caller import BareCaller
 from sightline.bench.serve import serving
 from sightline.bench.tiny_models import request, save_noop
 from sightline.models import ServedModel
@@ -41,13 +40,13 @@ def test_the_bare_caller_gets_what_a_client_gets(tmp_path: Path) -> None:
         for rows in (1, 200_000):  # the second is larger than a window
             data = request("noop", rows)
             answer = channel.unary_unary(PREDICT)(data, timeout=30)
-            with closing(BareCaller(target)) as bare:
-                sizes = [bare.predict(http2.message(data)) for _ in range(3)]
-            assert sizes == [len(http2.message(answer))] * 3
-        with closing(BareCaller(target)) as bare, pytest.raises(RuntimeError, match="with an error"):
-            bare.predict(http2.message(request("another", 1)))
+            with Unary(target, PREDICT) as bare:
+                answers = [bare.call(http2.message(data)) for _ in range(3)]
+            assert answers == [answer] * 3
+        with Unary(target, PREDICT) as bare, pytest.raises(RuntimeError, match="with an error"):
+            bare.call(http2.message(request("another", 1)))
     with pytest.raises(OSError, match="refused"):
-        BareCaller(target)
+        Unary(target, PREDICT)
 
 
 def test_batches_and_none(tmp_path: Path) -> None:
