@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # these import TensorFlow
 log = logging.getLogger("serving")
 
 REAL_SERVER = "tensorflow_model_server"
+BECAME = "SIGHTLINE_BECAME"  # the environment variable that says what this process has been replaced by
 GRACE_S = 5.0  # for what is in flight at SIGTERM; Kubernetes' default is 30 s in all
 START_FAILED = 255  # TF Serving's main returns -1
 
@@ -89,8 +90,9 @@ def _failed(error: ServingError) -> int:
 def _become_real_server(argv: Sequence[str]) -> None:
     """Replace this process by tensorflow_model_server where there is one on PATH."""
     path = shutil.which(REAL_SERVER)
-    if path is None:
+    if path is None or os.environ.get(BECAME) == path:  # it is a script that starts this server
         return
+    os.environ[BECAME] = path
     own = tuple(f"--{name}" for name in flags.OWN_FLAGS)
     passed = [arg for arg in argv if arg.partition("=")[0] not in own]
     print(

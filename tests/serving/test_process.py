@@ -219,3 +219,12 @@ def test_a_real_server_on_path_replaces_this_process(spawn: Any, tmp_path: Path)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 7
     assert output == f"pid={process.pid} args=--port=1 --model_name=m\n"
+
+
+def test_a_script_of_the_real_servers_name_may_start_this_one(spawn: Any, tmp_path: Path) -> None:
+    script = tmp_path / "tensorflow_model_server"
+    script.write_text(f'#!{shutil.which("sh")}\nexec {sys.executable} -m serving "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    process = spawn("--version", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    output, _ = process.communicate(timeout=20)
+    assert output.startswith("TensorFlow ModelServer: sightline ")
