@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from client.sinks import QueuedSink, SinkError, Webhook
 from client.sinks import webhook as webhook_module
 from client.sinks.mqtt import MAX_UNACKNOWLEDGED, Mqtt, parse_broker
 from model.child import bound
+from tests.client.certificates import self_signed
 from tests.client.results import delivered, detections, dropped, frame
 
 PERSON = ("person", 0, 0.9, (0.25, 0.5, 0.75, 1.0))
@@ -319,30 +319,6 @@ def test_mqtt_over_tls_checks_the_certificate(tmp_path: Path, monkeypatch: pytes
         queued.write(delivered(frame(1)))
         queued.close()
     assert (queued.written, queued.error) == (1, None)
-
-
-def self_signed(folder: Path) -> Path:
-    """A certificate for localhost, its key beside it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = folder / "certificate.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = serialization.PrivateFormat.PKCS8
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption())
-    )
-    return path
 
 
 def test_mqtt_keeps_a_bounded_number_of_messages_for_a_broker_that_is_away() -> None:
