@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _LAYOUT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """The K detections of one image as plain columns, by falling score.
 
     `boxes`: 4*K floats, ymin, xmin, ymax, xmax in 0..1. `scores`: K floats. `class_ids`: K 0-based ids. `labels`: K.
@@ -85,11 +84,11 @@ def parse_response(data: bytes) -> Prediction:
         response = tfs.PredictResponse.FromString(data)
     except Exception as error:  # upb's DecodeError has no public base that is stable across versions
         raise ValueError(f"the model server's answer is no PredictResponse: {error}") from error
-    outputs = dict(response.outputs)
-    if missing := _NEEDED - outputs.keys():
+    outputs = response.outputs
+    if missing := _NEEDED.difference(outputs):
         raise ValueError(f"the model's answer lacks output {min(missing)!r}; it has {sorted(outputs)}")
-    number = _values(outputs[OUTPUT_NUM], 1)[0]
-    rows = _rows(outputs[OUTPUT_BOXES])
+    boxes = outputs[OUTPUT_BOXES]
+    number, rows = _values(outputs[OUTPUT_NUM], 1)[0], _rows(boxes)
     if not 0 <= number <= rows:
         raise ValueError(f"the model's answer claims {number} detections in {rows} rows")
     count = int(number)
@@ -102,7 +101,7 @@ def parse_response(data: bytes) -> Prediction:
     return Prediction(
         model_name=response.model_spec.name,
         model_version=response.model_spec.version.value,
-        boxes=_values(outputs[OUTPUT_BOXES], 4 * count),
+        boxes=_values(boxes, 4 * count),
         scores=_values(outputs[OUTPUT_SCORES], count),
         class_ids=class_ids,
         labels=labels,
@@ -120,10 +119,12 @@ def _class_ids(values: list[float]) -> list[int]:
 
 def _rows(boxes: tfs.TensorProto) -> int:
     """How many rows a boxes tensor of shape [1, rows, 4] has."""
-    shape: list[int] = [dim.size for dim in boxes.tensor_shape.dim]
-    if len(shape) != 3 or shape[0] != 1 or shape[2] != 4:
+    dims = boxes.tensor_shape.dim
+    if len(dims) != 3 or dims[0].size != 1 or dims[2].size != 4:
+        shape = [dim.size for dim in dims]
         raise ValueError(f"output {OUTPUT_BOXES!r}: expected shape [1, rows, 4], got {shape}")
-    return shape[1]
+    rows: int = dims[1].size
+    return rows
 
 
 def _values(tensor: tfs.TensorProto, count: int) -> list[float]:
@@ -131,15 +132,16 @@ def _values(tensor: tfs.TensorProto, count: int) -> list[float]:
 
     As in TensorFlow, typed fields may hold fewer values than the shape says: the last one repeats, none means 0.
     """
-    if tensor.dtype not in _LAYOUT:
+    found = _LAYOUT.get(tensor.dtype)
+    if found is None:
         raise ValueError(
             f"the model's answer has an output of dtype {tensor.dtype}; expected float, int32 or int64"
         )
-    field, layout = _LAYOUT[tensor.dtype]
-    if tensor.tensor_content:
-        if len(tensor.tensor_content) < count * np.dtype(layout).itemsize:
+    field, layout = found
+    if content := tensor.tensor_content:  # looked at once: each look copies it
+        if len(content) < count * np.dtype(layout).itemsize:
             raise ValueError(f"the model's answer holds fewer than the {count} values that it claims")
-        return np.frombuffer(tensor.tensor_content, layout, count).tolist()  # type: ignore[no-any-return]
+        return np.frombuffer(content, layout, count).tolist()  # type: ignore[no-any-return]
     values: list[float] = getattr(tensor, field)[:count]
     if len(values) < count:
         values += [values[-1] if values else 0.0] * (count - len(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -94,15 +94,15 @@ class WrongModel:
                 ids = sorted(self._labels)
                 after = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
                 classes = [after[class_id] for class_id in found.class_ids]
-                return replace(found, class_ids=classes, labels=[self._labels[one] for one in classes])
+                return found._replace(class_ids=classes, labels=[self._labels[one] for one in classes])
             case "shifted":
-                return replace(
-                    found, boxes=[value for i in kept for value in _shifted(found.boxes[4 * i : 4 * i + 4])]
+                return found._replace(
+                    boxes=[value for i in kept for value in _shifted(found.boxes[4 * i : 4 * i + 4])]
                 )
             case "blind":
                 return _only(found, [i for i in kept if found.labels[i] != self.blind_to])
             case "halved":
-                halved = replace(found, scores=[score / 2 for score in found.scores])
+                halved = found._replace(scores=[score / 2 for score in found.scores])
                 return _only(halved, [i for i in kept if halved.scores[i] >= DEFAULT_CONF])
             case _:
                 raise ValueError(f"fault: expected one of {', '.join(FAULTS)}, got {self.fault!r}")
@@ -153,8 +153,7 @@ def _shifted(box: list[float]) -> list[float]:
 
 
 def _only(found: Prediction, rows: list[int]) -> Prediction:
-    return replace(
-        found,
+    return found._replace(
         boxes=[value for i in rows for value in found.boxes[4 * i : 4 * i + 4]],
         scores=[found.scores[i] for i in rows],
         class_ids=[found.class_ids[i] for i in rows],

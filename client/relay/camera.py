@@ -74,7 +74,7 @@ class Camera:
         slot = Slot(frame, self._loop.time())  # has the image; each look at it in the message would copy it
         self._slots.append(slot)
         self._metrics.received.inc()
-        self._metrics.pending.inc()
+        self._metrics.pending += 1
         if problem := self._wrong_subject(frame):
             slot.fail(grpc.StatusCode.PERMISSION_DENIED, problem)
         elif problem := self._wrong_id(frame) or self._wrong_image(slot.image):
@@ -217,7 +217,7 @@ class Camera:
                 result = slot.finish(now_s)
                 await write(result.SerializeToString())
                 self._slots.popleft()
-                self._metrics.pending.dec()
+                self._metrics.pending -= 1
                 age_s = slot.aged_s(now_s)
                 self._metrics.sent(result, slot.code_name, None if slot.wait else age_s)
                 if self.view is not None:
@@ -255,7 +255,7 @@ class Camera:
         if self.view is not None:
             self.view.left(self, self._loop.time(), len(self._slots), broke=broke)
         self._metrics.lost(len(self._slots))
-        self._metrics.pending.dec(len(self._slots))
+        self._metrics.pending -= len(self._slots)
         for slot in self._slots:
             slot.drop("disconnected")
         self._slots.clear()

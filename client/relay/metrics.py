@@ -47,7 +47,8 @@ class RelayMetrics:
             _AGES_S,
             "model_version",
         )
-        self.pending = self._gauge("pending_frames", "Frames without a result yet.")
+        self.pending = 0  # counted twice for each frame: a Gauge would take a lock and 14 lines for it
+        self._gauge("pending_frames", "Frames without a result yet.").set_function(lambda: self.pending)
         self.in_flight = self._gauge("predicts_in_flight", "Predicts under way.")
         self.in_flight_limit = self._gauge("in_flight_limit", "Predicts that are useful at once, as found.")
         self.late = self._counter(

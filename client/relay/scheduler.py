@@ -44,7 +44,7 @@ class Scheduler:
         self._queue: list[tuple[float, int, Camera]] = []  # a heap by start tag, then by arrival
         self._arrivals = count()
         self._virtual = 0.0  # start tag of the frame that was sent last
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Slot, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
         metrics.in_flight.set_function(lambda: self.in_flight)
         metrics.in_flight_limit.set_function(lambda: limit.value)
@@ -71,9 +71,10 @@ class Scheduler:
 
     async def close(self) -> None:
         """Give up what is still in flight."""
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _enqueue(self, camera: Camera) -> None:
         if not camera.queued and camera.startable:
@@ -100,14 +101,13 @@ class Scheduler:
     def _start(self, camera: Camera, slot: Slot) -> None:
         self.in_flight += 1
         camera.occupy(slot)
-        task = self._loop.create_task(self._run(camera, slot, self.in_flight))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[slot] = self._loop.create_task(self._run(camera, slot, self.in_flight))
 
     async def _run(self, camera: Camera, slot: Slot, in_flight: int) -> None:
         try:
             await self._ask(camera, slot, in_flight)
         finally:  # no done callback, which would wait for the loop's next round
+            del self._tasks[slot]
             self.in_flight -= 1
             camera.vacate(slot)
             camera.wake()
