@@ -117,7 +117,9 @@ def test_a_taken_port_is_one_line_that_names_it(spawn: Any, model_dir: Path) -> 
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            process = spawn(f"--{flag}={port}", f"--{other}=0", f"--model_base_path={model_dir / 'affine'}")
+            process = spawn(
+                f"--{flag}={port}", f"--{other}={free_port()}", f"--model_base_path={model_dir / 'affine'}"
+            )
             output, _ = process.communicate(timeout=30)
         assert process.returncode == 255
         assert output == (
