@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 
 from bench.serve import METHOD, SERVICE
+from client.bare import Unary
+from client.http2 import message
 from sightline.bench.worker import Detect
 from sightline.ports import LOOPBACK
 
@@ -50,7 +52,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Grpc:
-    """A unary call; the image is the message."""
+    """A unary call by a caller that costs next to nothing; the image is the message."""
 
     port: int
 
@@ -59,13 +61,8 @@ class Grpc:
         return [self._caller() for _ in range(callers)]
 
     def _caller(self) -> Detect:
-        import grpc
-
-        from client.channel import CHANNEL_OPTIONS
-
-        channel = grpc.insecure_channel(f"{LOOPBACK}:{self.port}", CHANNEL_OPTIONS)
-        call = channel.unary_unary(f"/{SERVICE}/{METHOD}")
-        return lambda jpeg: json.loads(call(jpeg, timeout=TIMEOUT_S))
+        call = Unary(f"{LOOPBACK}:{self.port}", f"/{SERVICE}/{METHOD}").call
+        return lambda jpeg: json.loads(call(message(jpeg)))
 
 
 def _form(jpeg: bytes) -> bytes:

@@ -22,7 +22,7 @@ from model.weights import locate, sha256
 from sightline.bench.engine import shapes_hw
 from sightline.bench.images import jpegs
 from sightline.bench.peers import onnx_file
-from sightline.bench.stack import CALLERS, FRAMES, ways
+from sightline.bench.stack import CALLERS, FRAMES, in_process, ways
 from sightline.bench.worker import Factory, Turn, take_turns
 from sightline.commands.options import DEFAULT_IMGSZ, imgsz_hw
 from sightline.console import table_console
@@ -84,7 +84,7 @@ def main() -> None:
 def _measure(model: ServedModel, base: list[str], logs: Path, rounds: int, frames: int) -> list[Row]:
     images = jpegs(FRAMES)
     with ways(model, logs / "ours") as ours:
-        ours = {f"Sightline: {way}": factory for way, factory in ours.items()}
+        ours = {f"Sightline: {way}": factory for way, factory in {**in_process(model), **ours}.items()}
         measured: list[dict[str, list[Turn]]] = []
         for callers, instances in ((1, 1), (CALLERS, CORES)):
             with _peers(base, logs, instances) as peers:

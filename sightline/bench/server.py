@@ -6,9 +6,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -23,8 +23,9 @@ from sightline.bench.engines import Ours, Server, ServerByPython, Signature
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.bench.rows import row
 from sightline.bench.serve import serving
+from sightline.bench.starts import several
 from sightline.bench.tiny_models import request, save_noop
-from sightline.bench.worker import Factory, Turn, Worker, turns_of
+from sightline.bench.worker import Factory
 from sightline.models import ServedModel
 
 WARM_UP_CALLS = 200
@@ -72,63 +73,32 @@ def in_process_and_over_grpc(
     """JPEG bytes to boxes, in turns: calling the signature in process, and through the server; print all.
 
     The server is called by one who costs next to nothing, for on the cores that the server runs on a client's own
-    work would count as the server's; and by Python's gRPC client, as people will. One start of TensorFlow is some
-    percent faster or slower than another for as long as it runs: all are started several times.
+    work would count as the server's; and by Python's gRPC client, as people will. Shares are of the signature's rate as
+    `tf.saved_model.load` gives it, and of the rate of the engine that the server runs.
     """
     images = jpegs(SIZES_WH["16:9 1280x720"])
-    one: dict[str, list[Turn]] = {}
-    many: dict[str, list[Turn]] = {}
-    for start in range(starts):
-        for count, turns in ((1, one), (callers, many)):
-            found = _one_start(
-                model, folder / "detector.log", count, images, rounds, frames, engine_first=bool(start % 2)
-            )
-            for way, its in found.items():
-                turns.setdefault(way, []).extend(its)
+    version = model.base / str(model.version)
+
+    @contextmanager
+    def served() -> Iterator[dict[str, Factory]]:
+        with serving(contract.MODEL_NAME, model.base, folder / "detector.log") as target:
+            yield {"over gRPC": Server(target), "with Python's client": ServerByPython(target)}
+
+    in_process: dict[str, Factory] = {SIGNATURE: Signature(version), ENGINE: Ours(version)}
+    one, many = several(starts, in_process, served, (1, callers), images, rounds, frames)
     table = Table(box=None, pad_edge=False, header_style="dim")
     kilobytes = len(images[0]) // 1000
     console.print(f"YOLOv8n {model.meta.precision}, JPEG of {kilobytes} KB, 1280x720, to boxes")
     for title in ("", "p50 ms", "added ms", f"{callers} callers/s", "share", "of the engine"):
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
     signature, engine = ((one[way], many[way]) for way in (SIGNATURE, ENGINE))
-    for way in (SIGNATURE, *(other for other in one if other != SIGNATURE)):
-        found_row, of_engine = (
-            row(way, (one[way], many[way]), signature),
-            row(way, (one[way], many[way]), engine),
-        )
+    for way in one:
+        found, of_engine = (row(way, (one[way], many[way]), first) for first in (signature, engine))
         table.add_row(
-            way, f"{found_row.p50_ms:.2f}", f"{found_row.added_ms:+.2f}", f"{found_row.many_per_s:.1f}",
-            f"{100 * found_row.share:.0f} %", f"{100 * of_engine.share:.0f} %",
+            way, f"{found.p50_ms:.2f}", f"{found.added_ms:+.2f}", f"{found.many_per_s:.1f}",
+            f"{100 * found.share:.0f} %", f"{100 * of_engine.share:.0f} %",
         )  # fmt: skip
     console.print(table)
-
-
-def _one_start(
-    model: ServedModel,
-    log: Path,
-    callers: int,
-    images: Sequence[bytes],
-    rounds: int,
-    frames: int,
-    *,
-    engine_first: bool,
-) -> dict[str, list[Turn]]:
-    """Turns of all ways, freshly started; which TensorFlow starts first makes a difference, too."""
-    folder = model.base / str(model.version)
-    with ExitStack() as stack:
-
-        def start(ways: dict[str, Factory]) -> list[Worker]:
-            workers = [stack.enter_context(Worker(way, make, callers)) for way, make in ways.items()]
-            for worker in workers:
-                worker.ready()
-            return workers
-
-        in_process: dict[str, Factory] = {ENGINE: Ours(folder), SIGNATURE: Signature(folder)}
-        workers = start(in_process) if engine_first else []
-        target = stack.enter_context(serving(contract.MODEL_NAME, model.base, log))
-        workers += [] if engine_first else start(in_process)
-        workers += start({"over gRPC": Server(target), "with Python's client": ServerByPython(target)})
-        return turns_of(workers, images, rounds, frames)
 
 
 def _measure(target: str, callers: int, seconds: float, at_least: int = 1) -> tuple[list[float], float]:

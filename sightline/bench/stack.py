@@ -15,43 +15,53 @@ from mesh.render.topology import Address
 from sightline.bench.engines import Ours, Relay, RelayByPython, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.bench.rows import Row, row
-from sightline.bench.worker import Factory, take_turns
+from sightline.bench.starts import several
+from sightline.bench.worker import Factory
 from sightline.models import ServedModel
 from sightline.ports import LOOPBACK, Ports, free_port
 from sightline.processes import Children
 from sightline.ready import wait_serving
 from sightline.stack import READY_TIMEOUT_S, join, start_relay, start_server
 
-CALLERS = 4
+CALLERS, STARTS = 4, 4
+THROUGH_ALL = "gateway, relay, sidecars, server"
 FRAMES = SIZES_WH["16:9 1280x720"]
 
 
 def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
-    """Start the stack; measure all ways to its engine in turns, and print."""
+    """Start the stack, STARTS times; measure all ways to its engine in turns, and print."""
     images = jpegs(FRAMES)
-    with ways(model, logs) as to_engine:
-        last = to_engine["gateway, relay, sidecars, server"]
-        assert isinstance(last, Relay)
-        to_engine["the same, Python's gRPC client"] = RelayByPython(last)
-        one, many = (take_turns(to_engine, callers, images, rounds, frames) for callers in (1, CALLERS))
-    first = next(iter(to_engine))
-    rows = [row(way, (one[way], many[way]), (one[first], many[first])) for way in to_engine]
+
+    @contextmanager
+    def services() -> Iterator[dict[str, Factory]]:
+        with ways(model, logs) as found:
+            last = found[THROUGH_ALL]
+            assert isinstance(last, Relay)
+            yield {**found, "the same, Python's gRPC client": RelayByPython(last)}
+
+    one, many = several(STARTS, in_process(model), services, (1, CALLERS), images, rounds, frames)
+    first = next(iter(one))
+    rows = [row(way, (one[way], many[way]), (one[first], many[first])) for way in one]
     console.print(table(rows, len(images[0])))
     console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
     return rows
 
 
+def in_process(model: ServedModel) -> dict[str, Factory]:
+    """The engine by itself."""
+    return {"in process": Ours(model.base / str(model.version))}
+
+
 @contextmanager
 def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
-    """The ways to the engine: in process, and through a server, a relay, and a second relay in the mesh, which a camera
-    reaches straight or by the gateway. They run on free ports meanwhile. On the cores that the stack runs on a client's
-    own work would count as the stack's: the callers cost next to nothing."""
+    """The ways to the engine through a server, a relay, and a second relay in the mesh, which a camera reaches straight
+    or by the gateway. They run on free ports meanwhile. On the cores that the stack runs on a client's own work would
+    count as the stack's: the callers cost next to nothing."""
     with Children(logs) as children, ExitStack() as stack:
         server = free_port()
         start_server(children, "server", model, server)
         wait_serving(f"{LOOPBACK}:{server}", READY_TIMEOUT_S, children.check)
         yield {
-            "in process": Ours(model.base / str(model.version)),
             "server": Server(f"{LOOPBACK}:{server}"),
             "relay, server": Relay(start_relay(children, f"{LOOPBACK}:{server}", _free_ports())),
             **_meshed(children, stack, server),
@@ -80,7 +90,7 @@ def _meshed(children: Children, stack: ExitStack, server: int) -> dict[str, Rela
     tokens = {camera: entrance.security.token_of(camera) for camera in cameras(CALLERS)}
     return {
         "relay, sidecars, server": Relay(f"{LOOPBACK}:{ports.relay_port}"),
-        "gateway, relay, sidecars, server": Relay(entrance.address, entrance.security.ca, tokens),
+        THROUGH_ALL: Relay(entrance.address, entrance.security.ca, tokens),
     }
 
 

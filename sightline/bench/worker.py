@@ -76,17 +76,23 @@ def take_turns(
 ) -> dict[str, list[Turn]]:
     """`rounds` turns of `frames` frames per caller for each engine, one engine after the other in each round."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(name, make, callers)) for name, make in engines.items()]
-        return turns_of(workers, images, rounds, frames)
+        return turns_of(start(stack, engines, callers), images, rounds, frames)
+
+
+def start(stack: ExitStack, engines: dict[str, Factory], callers: int) -> list[Worker]:
+    """A worker for each engine, all of them ready; `stack` ends them."""
+    workers = [stack.enter_context(Worker(name, make, callers)) for name, make in engines.items()]
+    for worker in workers:
+        worker.ready()
+    return workers
 
 
 def turns_of(
     workers: Sequence[Worker], images: Sequence[bytes], rounds: int, frames: int
 ) -> dict[str, list[Turn]]:
-    """The same of workers that have been started."""
+    """The same of workers that are ready."""
     turns: dict[str, list[Turn]] = {worker.name: [] for worker in workers}
     for worker in workers:
-        worker.ready()
         worker.turn(images, frames)  # compiles and warms up, not counted
     for _ in range(rounds):
         for worker in workers:

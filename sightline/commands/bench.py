@@ -68,11 +68,12 @@ def engine(
 def stack(
     weights: WeightsOption = "demo",
     folder: FolderOption = Path("runs/bench"),
-    rounds: RoundsOption = 10,
-    frames: FramesOption = 30,
+    rounds: RoundsOption = 3,
+    frames: FramesOption = 20,
     precision: Annotated[str, typer.Option(help="fp32 or bf16; auto: bf16 where the CPU has it.")] = "auto",
 ) -> None:
-    """What each hop costs: the engine in process, through server, relay and mesh."""
+    """What each hop costs: the engine in process, through server, relay and mesh, all started four times
+    (7 minutes)."""
     from model.export import resolve_precision
     from sightline.bench.stack import run
 

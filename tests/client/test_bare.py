@@ -85,9 +85,12 @@ def test_answers_larger_than_a_frame_come_whole() -> None:
 
 
 def test_an_error_is_told() -> None:
-    with server() as (target, _), Unary(target, "/any.Service/Any") as caller:
-        with pytest.raises(RuntimeError, match="with an error"):
-            caller.call(http2.message(pb.Frame().SerializeToString()))
+    with (
+        server() as (target, _),
+        Unary(target, "/any.Service/Any") as caller,
+        pytest.raises(RuntimeError, match="with an error"),
+    ):
+        caller.call(http2.message(pb.Frame().SerializeToString()))
 
 
 def test_messages_in_pieces_and_together() -> None:
