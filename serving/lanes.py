@@ -16,6 +16,16 @@ Lane = Literal["wide", "narrow"]
 
 
 PLACES = CPUS + 1  # the core of a call that has ended has work while the next one's Python gets ready
+LATELY_S = 1.0  # who calls less often than that need not be waited for
+PAUSE_S = 0.3  # nor does a load wait for longer
+_last_end_s = 0.0  # of the last call of any model
+
+
+def wait_for_a_pause() -> None:
+    """Return when a call has just ended: its caller's next one is furthest away. At once where none came lately."""
+    before, end = _last_end_s, time.monotonic() + PAUSE_S
+    while _last_end_s == before and (now := time.monotonic()) < end and now - before < LATELY_S:
+        time.sleep(0.001)
 
 
 class Lanes:
@@ -48,6 +58,8 @@ class Lanes:
                 self._waiting.popleft().set()  # hands over our place: _running stays
             else:
                 self._running -= 1
+        global _last_end_s
+        _last_end_s = time.monotonic()
 
     def _wait(self, turn: threading.Event, deadline: float | None) -> None:
         """Return when `turn` is set; raises ServingError when the deadline passes first."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,11 +27,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.framework import ops
 from tensorflow.python.saved_model import loader_impl
 
 from serving import foreign, op_libraries
 from serving.errors import Code, ServingError, invalid
+from serving.graphs import ImportedGraph
 from serving.lanes import CPUS, Lane, Lanes
 from serving.stateful import keeps_state
 
@@ -64,10 +63,11 @@ class Endpoint:
 class Model:
     """A loaded SavedModel. Its methods may be called from any thread."""
 
-    def __init__(self, meta_graph: Any, sessions: Mapping[Lane, Any], path: str) -> None:
+    def __init__(self, meta_graph: Any, graph: ImportedGraph, sessions: Mapping[Lane, Any]) -> None:
         self.meta_graph = meta_graph
         self.signatures: Mapping[str, Any] = meta_graph.signature_def  # by name
-        self.path = path
+        self.path = graph.path
+        self._graph = graph
         self.runs: dict[Lane, int] = dict.fromkeys(sessions, 0)  # approximate: not locked
         self._sessions = sessions
         self._lanes = Lanes() if len(sessions) > 1 else None
@@ -145,12 +145,9 @@ class Model:
     def _bind(self, signature: str) -> Endpoint:
         """Look the signature's tensors up in the graph, once."""
         definition = self.signatures[signature]
-        graph = self._sessions["wide"].graph
 
         def handles(infos: Mapping[str, Any]) -> dict[str, Any]:
-            return {
-                name: graph.get_tensor_by_name(infos[name].name)._as_tf_output() for name in sorted(infos)
-            }
+            return {name: self._graph.output(infos[name].name) for name in sorted(infos)}
 
         try:
             endpoint = Endpoint(handles(definition.inputs), handles(definition.outputs))
@@ -239,24 +236,15 @@ def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = 
 
 def _load_graph(loader: Any, path: str, tags: Sequence[str], options: SessionOptions) -> Model:
     """Import the graph once; restore variables and run the init ops in every session."""
-    foreign.check(loader.get_meta_graph_def_from_tags(list(tags)))
-    graph = tf.Graph()
-    saver, _ = loader.load_graph(graph, list(tags))
     meta_graph = loader.get_meta_graph_def_from_tags(list(tags))
+    foreign.check(meta_graph)
+    imported = ImportedGraph(meta_graph, path)
     plan: dict[Lane, SessionOptions] = {"wide": options}
     if options.by_load:
         plan["wide"] = replace(options, intra_op=CPUS, inter_op=CPUS)
         if CPUS > 1 and not keeps_state(meta_graph):
             plan["narrow"] = replace(options, intra_op=1, inter_op=CPUS)
-    sessions: dict[Lane, Any] = {}
-    for lane, chosen in plan.items():
-        sessions[lane] = session = _session(graph, chosen)
-        with graph.as_default(), session.as_default():
-            loader.restore_variables(session, saver)
-            loader.run_init_ops(session, list(tags))
-    graph.finalize()
-    model = Model(meta_graph, sessions, path)
-    # A graph and its operations refer to each other. Left to the garbage collector they stay, 100 MB for some versions
-    # of a YOLOv8n, until it looks for them for 0.1 s with Python's lock held.
-    weakref.finalize(model, ops.dismantle_graph, graph).atexit = False
-    return model
+    sessions = {lane: _session(imported.graph, chosen) for lane, chosen in plan.items()}
+    for session in sessions.values():
+        imported.start(session)
+    return Model(meta_graph, imported, sessions)

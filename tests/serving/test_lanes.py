@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from serving import lanes as module
 from serving.errors import Code, ServingError
 from serving.lanes import Lane, Lanes
 
@@ -70,3 +71,24 @@ def test_a_call_that_fails_leaves() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="x"), place(lanes, time.monotonic() + 1):
             raise ValueError("x")
+
+
+def test_a_pause_is_just_after_a_call_and_none_is_waited_for_without_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def waited_s() -> float:
+        start_s = time.monotonic()
+        module.wait_for_a_pause()
+        return time.monotonic() - start_s
+
+    monkeypatch.setattr(module, "_last_end_s", time.monotonic() - 2 * module.LATELY_S)
+    assert waited_s() < module.PAUSE_S
+    monkeypatch.setattr(module, "PAUSE_S", 5.0)
+    monkeypatch.setattr(module, "LATELY_S", 20.0)
+    calls = Lanes()
+    calls.enter(None)
+    monkeypatch.setattr(module, "_last_end_s", time.monotonic())
+    threading.Timer(0.2, calls.leave).start()
+    assert 0.1 < waited_s() < 4.0
+    monkeypatch.setattr(module, "PAUSE_S", 0.2)
+    assert 0.2 <= waited_s() < 4.0
