@@ -41,7 +41,7 @@ tests: $(VENV)/test.stamp ## Tests.
 bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVINO (about 4 minutes).
 	@$(BIN)/sightline bench engine $(ARGS)
 
-bench-stack: $(VENV)/run.stamp ## What each hop costs (about 2 minutes).
+bench-stack: $(VENV)/run.stamp ## What each hop costs (about 7 minutes).
 	@$(BIN)/sightline bench stack $(ARGS)
 
 bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightline beside what one would use instead (5 minutes, and an environment of its own).
