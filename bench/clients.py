@@ -1,9 +1,14 @@
-"""How a peer is called: by connections that stay open, one for each caller. Picklable, for processes of their own."""
+"""How a peer is called: by connections that stay open, one for each caller, which cost next to nothing, as ours do.
+
+A request is bytes that are ready, an answer is not looked at (`bench.agreement` looks at one of each before).
+Picklable, for processes of their own.
+"""
 
 from __future__ import annotations
 
-import http.client
-import json
+import functools
+import re
+import socket
 from dataclasses import dataclass
 
 from bench.serve import METHOD, SERVICE
@@ -14,11 +19,13 @@ from sightline.ports import LOOPBACK
 
 BOUNDARY = "sightline-bench"
 TIMEOUT_S = 60
+_READ_BYTES = 1 << 18
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Http:
-    """POST to `path`: the image as the body, or, for `form`, as the file `image` of a form."""
+    """POST to `path`: the image as the body, or, for `form`, as the file `image` of a form. Answers are bodies."""
 
     port: int
     path: str
@@ -29,30 +36,68 @@ class Http:
         return [self._caller() for _ in range(callers)]
 
     def _caller(self) -> Detect:
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=TIMEOUT_S)
+        connection = _Http1(self.port, self.path)
         kind = f"multipart/form-data; boundary={BOUNDARY}" if self.form else "image/jpeg"
 
-        def ask(jpeg: bytes) -> http.client.HTTPResponse:
-            connection.request("POST", self.path, _form(jpeg) if self.form else jpeg, {"Content-Type": kind})
-            return connection.getresponse()
+        @functools.cache  # the few images come again and again
+        def request(jpeg: bytes) -> bytes:
+            body = _form(jpeg) if self.form else jpeg
+            head = f"POST {self.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: {kind}\r\n"
+            return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
-        def detect(jpeg: bytes) -> object:
-            try:
-                answer = ask(jpeg)
-            except ConnectionError:  # kept open, but not while the others had their turns
-                connection.close()
-                answer = ask(jpeg)
-            body = answer.read()
-            if answer.status != http.client.OK:
-                raise RuntimeError(f"{self.path} answered {answer.status}: {body[:200]!r}")
-            return json.loads(body)
+        return lambda jpeg: connection.ask(request(jpeg))
 
-        return detect
+
+class _Http1:
+    """One connection, kept open. Raises RuntimeError for an answer other than 200 with a length."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._port, self._path = port, path
+        self._socket: socket.socket | None = None
+
+    def ask(self, request: bytes) -> bytes:
+        """The answer's body."""
+        try:
+            return self._ask(request)
+        except ConnectionError:  # it was kept open, but not while the others had their turns
+            self.close()
+            return self._ask(request)
+
+    def close(self) -> None:
+        """The connection; the next call opens one."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
+    __del__ = close
+
+    def _ask(self, request: bytes) -> bytes:
+        if self._socket is None:
+            self._socket = socket.create_connection((LOOPBACK, self._port), TIMEOUT_S)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(request)
+        data = self._read()
+        while (head := data.find(_END_OF_HEAD)) < 0:
+            data += self._read()
+        length = re.search(rb"\r\ncontent-length: *(\d+)\r\n", data[: head + 2], re.IGNORECASE)
+        body = data[head + len(_END_OF_HEAD) :]
+        if length is None or not data.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"{self._path} answered {data[:200]!r}")
+        while len(body) < int(length[1]):
+            body += self._read()
+        return body
+
+    def _read(self) -> bytes:
+        assert self._socket is not None
+        data = self._socket.recv(_READ_BYTES)
+        if not data:
+            raise ConnectionResetError(f"{self._path}: the connection was closed")
+        return data
 
 
 @dataclass(frozen=True)
 class Grpc:
-    """A unary call by a caller that costs next to nothing; the image is the message."""
+    """A unary call; the image is the message. Answers are messages."""
 
     port: int
 
@@ -62,7 +107,8 @@ class Grpc:
 
     def _caller(self) -> Detect:
         call = Unary(f"{LOOPBACK}:{self.port}", f"/{SERVICE}/{METHOD}").call
-        return lambda jpeg: json.loads(call(message(jpeg)))
+        request = functools.cache(message)
+        return lambda jpeg: call(request(jpeg))
 
 
 def _form(jpeg: bytes) -> bytes:

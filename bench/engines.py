@@ -14,10 +14,12 @@ from sightline.bench.peers import Infer, Peer, onnxruntime_compiler, openvino_co
 
 Detect = Callable[[bytes], list[list[float]]]  # JPEG -> x1, y1, x2, y2, score, class of each object
 
+RUNTIMES = ("torch", "onnxruntime", "openvino-f32", "openvino-bf16")
+
 
 @dataclass(frozen=True)
 class Network:
-    """What runs the network and where its files are. `runtime`: torch, onnxruntime or openvino (in bf16)."""
+    """What runs the network and where its files are. `runtime`: one of RUNTIMES."""
 
     runtime: str
     weights: Path
@@ -31,7 +33,8 @@ class Network:
         elif self.runtime == "onnxruntime":
             compile_shape = onnxruntime_compiler(self.onnx, threads)
         else:
-            compile_shape = openvino_compiler(self.onnx, instances, threads, "bf16")
+            precision = self.runtime.removeprefix("openvino-")
+            compile_shape = openvino_compiler(self.onnx, instances, threads, precision)
         return [_listing(Peer(compile_shape)) for _ in range(instances)]
 
 

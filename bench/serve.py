@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-from bench.engines import Detect, Network
+from bench.engines import RUNTIMES, Detect, Network
 
 METHOD = "Detect"
 SERVICE = "bench.Peer"
@@ -115,7 +115,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="Serve one peer.")
     parser.add_argument("server", choices=SERVERS)
-    parser.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), required=True)
+    parser.add_argument("--runtime", choices=RUNTIMES, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--onnx", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -24,13 +24,16 @@ from sightline.ready import wait_serving
 from sightline.stack import READY_TIMEOUT_S, join, start_relay, start_server
 
 CALLERS, STARTS = 4, 4
-THROUGH_ALL = "gateway, relay, sidecars, server"
-FRAMES = SIZES_WH["16:9 1280x720"]
+RELAY, SIDECARS = "relay, server", "relay, sidecars, server"
+THROUGH_ALL = f"gateway, {SIDECARS}"
+SHAPE = "16:9 1280x720"
+GOAL_ADDED_MS, GOAL_MESH_MS = 3.0, 1.0  # that relay and server add to one caller's frame, and the mesh alone
+GOAL_SHARE = 0.9  # of the engine's rate in process that comes through the sidecars
 
 
 def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Console) -> list[Row]:
     """Start the stack, STARTS times; measure all ways to its engine in turns, and print."""
-    images = jpegs(FRAMES)
+    images = jpegs(SIZES_WH[SHAPE])
 
     @contextmanager
     def services() -> Iterator[dict[str, Factory]]:
@@ -43,8 +46,26 @@ def run(model: ServedModel, logs: Path, rounds: int, frames: int, console: Conso
     first = next(iter(one))
     rows = [row(way, (one[way], many[way]), (one[first], many[first])) for way in one]
     console.print(table(rows, len(images[0])))
-    console.print(mesh_alone(measure(frame_bytes=len(images[0]))))
+    cost = measure(frame_bytes=len(images[0]))
+    console.print(mesh_alone(cost))
+    for line in goals(rows, cost):
+        console.print(line)
     return rows
+
+
+def goals(rows: list[Row], cost: MeshCost) -> list[str]:
+    """A line for each goal, and whether it is met."""
+    by = {row.way: row for row in rows}
+    added_ms, share = by[RELAY].added_ms, by[SIDECARS].share
+    return [
+        f"relay and server add {added_ms:.2f} ms: goal {GOAL_ADDED_MS:g}, {_met(added_ms <= GOAL_ADDED_MS)}",
+        f"the mesh adds {cost.added_ms:.2f} ms: goal {GOAL_MESH_MS:g}, {_met(cost.added_ms <= GOAL_MESH_MS)}",
+        f"{100 * share:.0f} % through the sidecars: goal {100 * GOAL_SHARE:.0f}, {_met(share >= GOAL_SHARE)}",
+    ]
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
 
 
 def in_process(model: ServedModel) -> dict[str, Factory]:
@@ -63,7 +84,7 @@ def ways(model: ServedModel, logs: Path) -> Iterator[dict[str, Factory]]:
         wait_serving(f"{LOOPBACK}:{server}", READY_TIMEOUT_S, children.check)
         yield {
             "server": Server(f"{LOOPBACK}:{server}"),
-            "relay, server": Relay(start_relay(children, f"{LOOPBACK}:{server}", _free_ports())),
+            RELAY: Relay(start_relay(children, f"{LOOPBACK}:{server}", _free_ports())),
             **_meshed(children, stack, server),
         }
 
@@ -89,7 +110,7 @@ def _meshed(children: Children, stack: ExitStack, server: int) -> dict[str, Rela
     assert entrance.security.token_of is not None
     tokens = {camera: entrance.security.token_of(camera) for camera in cameras(CALLERS)}
     return {
-        "relay, sidecars, server": Relay(f"{LOOPBACK}:{ports.relay_port}"),
+        SIDECARS: Relay(f"{LOOPBACK}:{ports.relay_port}"),
         THROUGH_ALL: Relay(entrance.address, entrance.security.ca, tokens),
     }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sightline.bench.rows import row
+from mesh.bench import MeshCost
+from sightline.bench.rows import Row, row
+from sightline.bench.stack import RELAY, SIDECARS, goals
 from sightline.bench.worker import Turn
 
 
@@ -27,3 +29,12 @@ def test_a_way_beside_itself_adds_nothing() -> None:
     same = turns(30, 20)
     found = row("in process", (same, same), (same, same))
     assert (found.added_ms, found.share) == (0, 1)
+
+
+def test_goals_say_whether_they_are_met() -> None:
+    rows = [Row(RELAY, 23, 30, 2.1, 60, 0.92), Row(SIDECARS, 24, 31, 3.5, 58, 0.888)]
+    assert goals(rows, MeshCost(100_000, 0.5, 1.0, 0.4, 0.9, 4, 900, 800)) == [
+        "relay and server add 2.10 ms: goal 3, met",
+        "the mesh adds 1.00 ms: goal 1, met",
+        "89 % through the sidecars: goal 90, missed",
+    ]
