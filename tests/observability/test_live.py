@@ -57,7 +57,8 @@ class Live:
         served = 'count(count by (version) (:tensorflow:serving:request_latency_count{API="Predict"} > 0))'
         for query, expected in (("sum(sightline_relay_frames_total)", count), (served, 2)):
             wait_until(lambda query=query, expected=expected: self.value(query) == expected, 30)  # type: ignore[misc]
-        wait_until(lambda: (self.value("floor(min(timestamp(up)))") or 0) > done_s, 30)
+        # A scrape that failed has its time too, and `up` is 0 then.
+        wait_until(lambda: (self.value("floor(min(timestamp(up))) * min(up)") or 0) > done_s, 30)
 
     def value(self, query: str) -> int | None:
         """Of a query for one number; None while there is none."""
