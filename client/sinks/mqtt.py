@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -60,8 +62,9 @@ class Mqtt(Sink[tuple[str, bytes]]):
     """Publishes delivered results to `<topic>/<camera>` with QoS 1, as the objects of client.sinks.jsonl.
 
     The broker may be away at any time, at the start too: then up to 1000 messages wait for it, and later ones are
-    lost. A letter of a camera's name that a topic may not hold (`+ # /`) becomes `_`. `mqtts://` checks the
-    broker's certificate against the authorities that the system trusts (or those of SSL_CERT_FILE).
+    lost. They come in their order; where a connection broke, those without an acknowledgement come again first.
+    A letter of a camera's name that a topic may not hold (`+ # /`) becomes `_`. `mqtts://` checks the broker's
+    certificate against the authorities that the system trusts (or those of SSL_CERT_FILE).
 
     Raises:
         SinkError: `url` is no broker's; see `parse_broker`.
@@ -70,11 +73,16 @@ class Mqtt(Sink[tuple[str, bytes]]):
     def __init__(self, url: str) -> None:
         self._broker = broker = parse_broker(url)
         self._handed = self._acknowledged = 0  # messages; one thread counts each
+        # paho sends what it is given during its handshake at once, and only then what it was given before that or
+        # was not acknowledged. So messages wait here, in their order, until the broker has accepted the connection.
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._accepted = False
+        self._order = threading.Lock()  # of `_waiting`, `_accepted` and what is published
         self._trouble = "no answer from the broker"
         self._refused = False  # the last attempt to connect failed
         client = self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.max_queued_messages_set(MAX_UNACKNOWLEDGED)
         client.reconnect_delay_set(min_delay=1, max_delay=30)
+        client.on_pre_connect = self._connecting
         client.on_connect, client.on_connect_fail = self._connected, self._not_connected
         client.on_publish = self._published
         if broker.username is not None:
@@ -92,15 +100,19 @@ class Mqtt(Sink[tuple[str, bytes]]):
         """Topic and message of a delivered result."""
         if result.status is not Status.DELIVERED:
             return None
-        camera = re.sub(r"[+#/\0]", "_", result.frame.camera_id)
+        camera = re.sub(r"[+#/\0\ud800-\udfff]", "_", result.frame.camera_id)
         text = to_json(as_dict(result))
         return f"{self._broker.topic}/{camera}", text
 
     def put(self, item: tuple[str, bytes]) -> None:
         """Hand a message to the client, which sends it again until the broker has it."""
-        if self._client.publish(item[0], item[1], qos=1).rc == paho.MQTT_ERR_QUEUE_SIZE:
+        if self.unacknowledged >= MAX_UNACKNOWLEDGED:
             raise Lost(self._trouble)
         self._handed += 1
+        with self._order:
+            self._waiting.append(item)
+            if self._accepted:
+                self._publish()
 
     def close(self) -> None:
         """Wait a moment for the broker's last acknowledgements.
@@ -122,14 +134,31 @@ class Mqtt(Sink[tuple[str, bytes]]):
         """Messages that the broker does not have yet."""
         return self._handed - self._acknowledged
 
+    def _publish(self) -> None:
+        while self._waiting:
+            topic, message = self._waiting.popleft()
+            self._client.publish(topic, message, qos=1)
+
     def _published(self, *_: object) -> None:
         self._acknowledged += 1
+
+    def _connecting(self, _client: paho.Client, _data: object) -> None:
+        with self._order:
+            self._accepted = False
 
     def _connected(
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _properties: object
     ) -> None:
         self._refused = code.is_failure
         self._trouble = f"the broker says {code}" if code.is_failure else "the broker is too slow"
+        if code.is_failure:
+            return
+        with self._order:
+            unacknowledged = self._client.drop_out_messages()  # paho would send them again last
+            for message in reversed(unacknowledged):
+                self._waiting.appendleft((message.topic, bytes(message.payload)))
+            self._publish()
+            self._accepted = True
 
     def _not_connected(self, _client: paho.Client, _data: object) -> None:
         self._refused, self._trouble = True, "the broker cannot be reached"

@@ -237,6 +237,59 @@ class Subscriber:
         self._client.loop_stop()
 
 
+class SlowBroker:
+    """A broker's first words, told by the test: the identity of each message of a connection, in its order."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(10)
+        self.port = int(self._server.getsockname()[1])
+
+    def meet(self) -> None:
+        """Take the next connection, up to its CONNECT."""
+        self._socket, _ = self._server.accept()
+        self._socket.settimeout(10)
+        self._file = self._socket.makefile("rb")
+        assert self._packet()[0] >> 4 == 1
+
+    def accept(self) -> None:
+        """CONNACK."""
+        self._socket.sendall(b"\x20\x02\x00\x00")
+
+    def ids(self, count: int, *, acknowledge: bool = True) -> list[int]:
+        """Frame ids of the next `count` messages."""
+        ids: list[int] = []
+        while len(ids) < count:
+            kind, body = self._packet()
+            assert kind >> 4 == 3, "no PUBLISH"
+            start = 2 + int.from_bytes(body[:2], "big")
+            ids.append(json.loads(body[start + 2 :])["frame_id"])
+            if acknowledge:
+                self._socket.sendall(b"\x40\x02" + body[start : start + 2])
+        return ids
+
+    def hang_up(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def _packet(self) -> tuple[int, bytes]:
+        kind, length = self._file.read(1)[0], 0
+        for shift in range(0, 28, 7):
+            byte = self._file.read(1)[0]
+            length |= (byte & 127) << shift
+            if byte < 128:
+                break
+        return kind, self._file.read(length)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        self._server.close()
+
+
 needs_broker = pytest.mark.skipif(BROKER is None, reason="mosquitto is not installed")
 
 
@@ -262,6 +315,29 @@ def test_mqtt_publishes_each_delivered_result(broker: Mosquitto) -> None:
     assert {topic for topic, _ in subscriber.messages[1:]} == {"yard/cams/a_b_c_"}
     assert subscriber.ids() == [1, *range(3, 103)]
     assert (queued.written, queued.dropped.total(), queued.error) == (101, 0, None)
+
+
+def test_mqtt_keeps_the_order_through_handshakes() -> None:
+    """What is written before, during and after a handshake, and what the last connection left unacknowledged."""
+    with SlowBroker() as broker:
+        sink = Mqtt(f"mqtt://127.0.0.1:{broker.port}")
+        for number in (1, 2):
+            sink.write(delivered(frame(number, "a\udcffb")))
+        broker.meet()
+        sink.write(delivered(frame(3)))
+        broker.accept()
+        assert broker.ids(3, acknowledge=False) == [1, 2, 3]
+        broker.hang_up()
+        broker.meet()
+        for number in range(4, 40):  # more than may be in flight
+            sink.write(delivered(frame(number)))
+        broker.accept()
+        assert broker.ids(39) == list(range(1, 40))
+        sink.write(delivered(frame(40)))
+        assert broker.ids(1) == [40]
+        wait_for(lambda: sink.unacknowledged == 0)
+        sink.close()
+        broker.hang_up()
 
 
 @needs_broker
