@@ -6,7 +6,7 @@ with JsonLines("results.jsonl") as sink:
 """
 
 from client.errors import SinkError
-from client.sinks.base import Lost, QueuedSink, Sink
+from client.sinks.base import Lost, QueuedSink, Sink, close_all
 from client.sinks.images import AnnotatedImages
 from client.sinks.jsonl import JsonLines
 from client.sinks.table import Table
@@ -16,5 +16,5 @@ from client.sinks.webhook import Webhook
 # client.sinks.mqtt needs the extra `mqtt`: import Mqtt from there.
 __all__ = [
     "AnnotatedImages", "AnnotatedVideo", "JsonLines", "Lost", "QueuedSink", "Sink", "SinkError", "Table",
-    "Webhook",
+    "Webhook", "close_all",
 ]  # fmt: skip

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from client.errors import SinkError
 from client.types import Result
@@ -84,10 +83,12 @@ class QueuedSink(Generic[Item]):
         self.error: str | None = None
         self.problem: str | None = None  # why results were lost last
         self._sink = sink
+        self._size = size
         self._wait_s = wait_s if wait else 0.0
-        self._items: queue.Queue[Item | None] = queue.Queue(size)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._items: deque[Item] = deque()
+        self._under_way = 0  # 1 while the sink writes
+        self._stopping = self._given_up = False
+        self._changed = threading.Condition()  # guards all the above
         self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
         self._thread.start()
 
@@ -95,30 +96,27 @@ class QueuedSink(Generic[Item]):
         """Hand one result over; never raises. From any thread."""
         try:
             item = self._sink.prepare(result)
-            if item is None:
-                return
-            if self.error is not None or self._closed:
-                self._drop("failed" if self.error is not None else "shutdown")
-            else:
-                self._items.put(item, block=self._wait_s > 0, timeout=self._wait_s or None)
-        except queue.Full:
-            self._drop("queue_full")
         except Exception as error:
             self._lose(error)
+            return
+        if item is None:
+            return
+        with self._changed:
+            if self._wait_s:
+                self._changed.wait_for(self._ready, self._wait_s)
+            if self.error is not None:
+                self.dropped["failed"] += 1
+            elif self._stopping:
+                self.dropped["shutdown"] += 1
+            elif len(self._items) >= self._size:
+                self.dropped["queue_full"] += 1
+            else:
+                self._items.append(item)
+                self._changed.notify_all()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what is queued and close the sink; give up after `timeout_s`, what is left is dropped then."""
-        if self._closed:
-            return
-        self._closed = True
-        end_s = time.monotonic() + timeout_s
-        with contextlib.suppress(queue.Full):  # said below
-            self._items.put(None, timeout=timeout_s)
-        self._thread.join(max(0.0, end_s - time.monotonic()))
-        if self._thread.is_alive():
-            late = f"{self.name}: did not finish within {timeout_s:g} s"
-            self.error = f"{late} ({self.problem})" if self.problem else late
-            self._drop("shutdown", self._drain())
+        close_all([self], timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -128,59 +126,98 @@ class QueuedSink(Generic[Item]):
     ) -> None:
         self.close()
 
+    def _ready(self) -> bool:
+        """Whether a result has to wait no longer."""
+        return len(self._items) < self._size or self._stopping or self.error is not None
+
+    def _stop(self) -> None:
+        """Take no more, and close the sink after what is queued."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _give_up(self, late: str) -> None:
+        """Drop what is not written yet; what the sink writes or loses from now on counts no more."""
+        with self._changed:
+            if self._given_up or not self._thread.is_alive():
+                return
+            self._given_up = True
+            late = f"{self.name}: {late}"
+            self.error = f"{late} ({self.problem})" if self.problem else late
+            self.dropped["shutdown"] += len(self._items) + self._under_way
+            self._items.clear()
+
     def _run(self) -> None:
+        while (item := self._next()) is not None:
+            self._put(item)
+        lost: BaseException | None = None
         try:
-            while (item := self._items.get()) is not None:
-                if self.error is None:
-                    self._put(item)
-                else:
-                    self._drop("failed")
-        finally:
-            try:
-                self._sink.close()
-            except Lost as lost:  # they were handed over and counted
-                self.written -= lost.count
-                self._lose(lost)
-            except Exception as error:
-                self.error = self.error or f"{self.name}: {_reason(error)}"
+            self._sink.close()
+        except Exception as error:
+            lost = error
+        with self._changed:
+            if isinstance(lost, Lost) and not self._given_up:
+                self._lose(lost, counted=lost.count)
+            elif lost is not None:
+                self.error = self.error or f"{self.name}: {_reason(lost)}"
             if not self.written and self.problem and self.error is None:
                 self.error = f"{self.name}: nothing was delivered: {self.problem}"
 
+    def _next(self) -> Item | None:
+        """Wait for a result; None where no more will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._stopping)
+            if not self._items:
+                return None
+            self._under_way = 1
+            self._changed.notify_all()  # there is room
+            return self._items.popleft()
+
     def _put(self, item: Item) -> None:
-        try:
-            self._sink.put(item)
-            self.written += 1
-        except Lost as lost:
-            self.written -= lost.count - 1  # those before it were counted already
-            self._lose(lost)
-        except Exception as error:  # whatever it is, it ends this sink and not the stream
-            self._lose(error)
-
-    def _lose(self, error: Exception) -> None:
-        """Count what an error cost; any but Lost is the end of the sink."""
-        if isinstance(error, Lost):
-            self.problem = str(error)
-            self._drop("undelivered", error.count)
-            return
-        self._drop("failed")
-        self.error = self.error or f"{self.name}: {_reason(error)}"
-
-    def _drop(self, reason: str, count: int = 1) -> None:
-        """Count results that will not be written."""
-        with self._lock:
-            self.dropped[reason] += count
-
-    def _drain(self) -> int:
-        """Take out what is still queued; how many that were."""
-        lost = 0
-        while True:
+        """Write one result and count what became of it."""
+        failure: BaseException | None = None
+        broken = self.error is not None
+        if not broken:
             try:
-                lost += self._items.get_nowait() is not None
-            except queue.Empty:
-                return lost
+                self._sink.put(item)
+            except BaseException as error:  # whatever it is, it ends this sink and not the stream
+                failure = error
+        with self._changed:
+            self._under_way = 0
+            if self._given_up:
+                return  # it is counted already
+            if failure is not None:
+                self._lose(failure, counted=failure.count - 1 if isinstance(failure, Lost) else 0)
+            elif broken:
+                self.dropped["failed"] += 1
+            else:
+                self.written += 1
+
+    def _lose(self, error: BaseException, counted: int = 0) -> None:
+        """Count what an error cost, `counted` of them as written before; any but Lost is the end of the sink."""
+        with self._changed:
+            if isinstance(error, Lost):
+                self.problem = str(error)
+                self.written -= counted
+                self.dropped["undelivered"] += error.count
+                return
+            self.dropped["failed"] += 1
+            self.error = self.error or f"{self.name}: {_reason(error)}"
+            self._changed.notify_all()
 
 
-def _reason(error: Exception) -> str:
+def close_all(sinks: Iterable[QueuedSink[Any]], timeout_s: float = 10.0) -> None:
+    """Close sinks side by side: each has all of `timeout_s`, however long another takes."""
+    sinks = list(sinks)
+    end_s = time.monotonic() + timeout_s
+    for sink in sinks:
+        sink._stop()
+    for sink in sinks:
+        sink._thread.join(max(0.0, end_s - time.monotonic()))
+        sink._give_up(f"did not finish within {timeout_s:g} s")
+
+
+def _reason(error: BaseException) -> str:
     """An exception in a line."""
     if isinstance(error, SinkError):
         return str(error)

@@ -14,7 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, SinkError, Table
+from client.sinks import (
+    AnnotatedImages,
+    AnnotatedVideo,
+    JsonLines,
+    QueuedSink,
+    Sink,
+    SinkError,
+    Table,
+    close_all,
+)  # fmt: skip
 from client.sinks.jsonl import rfc3339
 from client.sinks.video import fit
 from client.types import Result
@@ -287,15 +296,55 @@ def test_a_failing_sink_is_named_and_given_up() -> None:
     assert slow.closed == 1
 
 
-def test_a_stuck_sink_is_left_behind() -> None:
+def test_a_stuck_sink_is_left_behind_and_closed_when_it_comes_back() -> None:
     slow = Slow()
-    queued = QueuedSink(slow, 10)
-    for number in range(1, 6):
+    queued = QueuedSink(slow, 4)
+    queued.write(dropped(frame(1)))
+    while queued._items:
+        time.sleep(0.001)  # until it writes the first
+    for number in range(2, 6):  # the queue is full
         queued.write(dropped(frame(number)))
     started = time.monotonic()
     queued.close(timeout_s=0.3)
     assert time.monotonic() - started < 2
     assert queued.error == "slow: did not finish within 0.3 s"
+    assert (queued.written, queued.dropped) == (0, {"shutdown": 5})  # the one that it writes, too
+    slow.let.set()
+    queued._thread.join(10)
+    assert slow.closed == 1
+    assert slow.written == [1]
+    assert (queued.written, queued.dropped) == (0, {"shutdown": 5})  # it was counted and told
+    queued.close()
+    assert (slow.closed, queued.dropped.total()) == (1, 5)
+
+
+def test_a_stuck_sink_takes_no_time_from_the_others() -> None:
+    stuck, others = Slow(), [Slow(), Slow()]
+    sinks = [QueuedSink(sink, 10) for sink in (stuck, *others)]
+    for queued in sinks:
+        queued.write(dropped(frame(1)))
+    for other in others:
+        threading.Timer(0.25, other.let.set).start()
+    started = time.monotonic()
+    close_all(sinks, timeout_s=1.0)
+    assert time.monotonic() - started < 1.5
+    assert [queued.error for queued in sinks] == ["slow: did not finish within 1 s", None, None]
+    assert [(queued.written, queued.dropped.total()) for queued in sinks] == [(0, 1), (1, 0), (1, 0)]
+    assert [other.closed for other in others] == [1, 1]
+    stuck.let.set()
+
+
+def test_a_writer_that_waits_goes_on_when_the_sink_is_given_up() -> None:
+    slow = Slow()
+    queued = QueuedSink(slow, 1, wait=True)
+    writer = threading.Thread(target=lambda: [queued.write(dropped(frame(n))) for n in range(1, 6)])
+    writer.start()
+    while not queued._items:
+        time.sleep(0.001)
+    queued.close(timeout_s=0.1)
+    writer.join(5)
+    assert not writer.is_alive()
+    assert queued.written + queued.dropped["shutdown"] + queued.dropped["failed"] == 5
     slow.let.set()
 
 
