@@ -28,7 +28,7 @@ from client.report import (
     sum_accounts,
 )  # fmt: skip
 from client.signals import signals_set
-from client.sinks import QueuedSink
+from client.sinks import QueuedSink, close_all
 from client.sources import open_source, redact
 from client.stream import DetectionStream
 from client.tally import Tally
@@ -102,9 +102,7 @@ class _Run:
         end_s = time.monotonic() + 8.0  # longer than a stream drains; who still opens a source is left behind
         for camera in self._cameras:
             camera.join(max(0.0, end_s - time.monotonic()))
-        end_s = time.monotonic() + 10.0
-        for sink in self._sinks():
-            sink.close(max(0.1, end_s - time.monotonic()))
+        close_all(self._sinks())
 
     def summary(self) -> Summary:
         """What came of it; after `finish`."""
