@@ -13,6 +13,7 @@ from client.relay.board import Board, CameraView
 from client.relay.config import RelayConfig
 from client.relay.metrics import RelayMetrics
 from client.relay.scheduler import Scheduler
+from client.relay.shares import Share, Streams
 from client.relay.slot import Slot
 from client.wire import relay_pb2 as pb
 
@@ -32,7 +33,8 @@ class Camera:
 
     `metadata`: what goes with each of its Predicts. `subject`: the only camera id that its token allows, if it
     came with one. `priority`: its share of the model server, beside the others'. `board`: where people see it; None:
-    nowhere. `half_closes`: it ends its stream when it is told that the relay stops.
+    nowhere. `streams`: where it finds the share of its camera id; None: it has one of its own. `half_closes`: it ends
+    its stream when it is told that the relay stops.
     """
 
     def __init__(
@@ -44,22 +46,24 @@ class Camera:
         subject: str = "",
         priority: int = 1,
         board: Board | None = None,
+        streams: Streams | None = None,
         *,
         half_closes: bool = False,
     ) -> None:
         self._config, self._scheduler, self._metrics = config, scheduler, metrics
         self.metadata = metadata
         self._predict_metadata: grpc.aio.Metadata | None = None
-        self._subject = subject
+        self.subject = subject
         self.priority = priority
+        self._streams = streams
+        self.share = Share() if streams is None else None  # from its first frame on, with a subject at once
         self.camera_id = ""
         self.view: CameraView | None = None
         self._board = board
         self.mailbox: Slot | None = None
-        self.in_flight = 0
-        self.queued = False  # the scheduler's: it has this camera in its queue
-        self.finish_tag = 0.0  # the scheduler's: until when, in virtual time, it has had its share
+        self.queued = False  # its share's: it takes turns there
         self.draining = False
+        self.yielded = ""  # why it has to end for another stream
         self._slots: deque[Slot] = deque()  # frames whose results are not sent, in the order of arrival
         self._retry_asked = False
         self._half_closes, self._closing_due = half_closes, False
@@ -67,27 +71,33 @@ class Camera:
         self._settled = asyncio.Event()  # the writer has something to look at
         self._room = asyncio.Event()  # the reader may have room
         self._loop = asyncio.get_running_loop()
+        self.heard_s = self._loop.time()  # when the last message came
 
     # --- frames in ---------------------------------------------------------------------------------------
     def offer(self, frame: pb.Frame) -> None:
-        """Take in one frame: into the mailbox, or settle it at once."""
+        """Take in one frame: into the mailbox, or settle it at once. Raises Refused at the first one, if its camera id
+        has too many streams."""
         slot = Slot(frame, self._loop.time())  # has the image; each look at it in the message would copy it
+        self.heard_s = slot.arrived_s
+        denied = self._wrong_subject(frame)
+        problem = denied or self._wrong_id(frame) or self._wrong_image(slot.image)
         self._slots.append(slot)
         self._metrics.received.inc()
         self._metrics.pending += 1
-        if problem := self._wrong_subject(frame):
-            slot.fail(grpc.StatusCode.PERMISSION_DENIED, problem)
-        elif problem := self._wrong_id(frame) or self._wrong_image(slot.image):
-            slot.fail(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        if problem:
+            code = grpc.StatusCode.PERMISSION_DENIED if denied else grpc.StatusCode.INVALID_ARGUMENT
+            slot.fail(code, problem)
         else:
             self._take_in(frame, slot)
         if slot.settled:  # else the writer would be woken for nothing
             self._settled.set()
 
     def tell_source(self, frame: pb.Frame) -> None:
-        """The camera tells how its source is. It is for those who look; if anything is wrong with it, it is ignored."""
+        """The camera tells how its source is. It is for those who look; if anything is wrong with it, it is ignored.
+        Raises Refused as `offer` does."""
+        self.heard_s = self._loop.time()
         if self._board is not None and not self._wrong_subject(frame) and not self._wrong_id(frame):
-            self._joined_view().source_is(frame.source, self._loop.time())
+            self._joined_view().source_is(frame.source, self.heard_s)
 
     def retry(self) -> None:
         """Ask the camera to try its source again."""
@@ -124,15 +134,18 @@ class Camera:
             self._scheduler.offer(self)
 
     def _wrong_subject(self, frame: pb.Frame) -> str:
-        if not self._subject or frame.camera_id == self._subject:
+        if not self.subject or frame.camera_id == self.subject:
             return ""
-        return f"camera_id: the token is for {self._subject!r}, got a frame of {frame.camera_id!r}"
+        return f"camera_id: the token is for {self.subject!r}, got a frame of {frame.camera_id!r}"
 
     def _wrong_id(self, frame: pb.Frame) -> str:
         size = len(frame.camera_id.encode())
         if not 0 < size <= MAX_CAMERA_ID_BYTES:
             return f"camera_id: expected 1 to {MAX_CAMERA_ID_BYTES} bytes, got {size}"
-        self.camera_id = self.camera_id or frame.camera_id
+        if not self.camera_id:
+            if self._streams is not None:
+                self._streams.name(self, frame.camera_id, self.heard_s)
+            self.camera_id = frame.camera_id
         if frame.camera_id != self.camera_id:
             return f"camera_id: this stream is {self.camera_id!r}, got {frame.camera_id!r}; open one stream per camera"
         return ""
@@ -169,11 +182,6 @@ class Camera:
         self._settled.set()
 
     # --- for the scheduler -------------------------------------------------------------------------------
-    @property
-    def startable(self) -> bool:
-        """Whether a frame waits and may go."""
-        return self.mailbox is not None and self.in_flight < self._config.in_flight_per_camera
-
     def take(self) -> Slot:
         """The frame from the mailbox."""
         slot, self.mailbox = self.mailbox, None
@@ -183,14 +191,15 @@ class Camera:
 
     def occupy(self, slot: Slot) -> None:
         """A frame goes to the model server."""
+        assert self.share is not None
         slot.occupies = True
-        self.in_flight += 1
+        self.share.in_flight += 1
 
     def vacate(self, slot: Slot) -> None:
         """A frame was answered or has expired: the next one may go."""
-        if slot.occupies:
+        if slot.occupies and self.share is not None:
             slot.occupies = False
-            self.in_flight -= 1
+            self.share.in_flight -= 1
 
     def delivered(self, image: bytes, slot: Slot) -> None:
         """A frame was answered: for those who look."""
@@ -227,6 +236,16 @@ class Camera:
                 return
             self._settled.clear()
             await self._settled.wait()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame of it waits for its result."""
+        return not self._slots
+
+    def yield_place(self, why: str) -> None:
+        """End the stream, for another one."""
+        self.yielded = why
+        self.end()
 
     def drain(self) -> None:
         """The relay stops: the waiting frame is dropped, those in flight may finish, no more are taken.

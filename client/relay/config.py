@@ -23,7 +23,8 @@ class RelayConfig:
     `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras, at
     most; how many are useful is found out (client/relay/limit.py).
     `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer.
-    `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused.
+    `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused, unless one that has
+    sent nothing yields (client/relay/shares.py).
     `max_unsent`: results of one stream that the camera has not taken; then the relay stops reading from it.
     `shadow_percent`: share of the frames that the candidate `shadow_version` is asked about too, to compare
     (client/relay/shadow.py); `shadow_target`: its own address, where no header reaches it; "": `target`.

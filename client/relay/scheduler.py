@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
+from client.relay.shares import Share
 from client.relay.slot import Slot
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class Outcome(Enum):
 class Scheduler:
     """As many Predicts in flight as `limit` finds useful, handed out by start-time fair queueing.
 
-    A camera is in the queue at most once however fast it sends, and its frame costs it 1 / priority of virtual time:
-    under overload each gets a share in proportion to its priority. (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996.)
+    A camera id is in the queue at most once however fast it sends and over however many streams, and its frame costs it
+    1 / priority of virtual time: under overload each gets a share in proportion to its priority. At most `per_camera`
+    of its frames are in flight. (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996.)
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Scheduler:
         limit: InFlightLimit,
         predict: Callable[[Camera, Slot], Awaitable[Outcome]],
         metrics: RelayMetrics,
+        per_camera: int,
     ) -> None:
         self.limit = limit
+        self._per_camera = per_camera
         self.in_flight = 0
         self._predict, self._late = predict, metrics.late
-        self._queue: list[tuple[float, int, Camera]] = []  # a heap by start tag, then by arrival
+        self._queue: list[tuple[float, int, Share]] = []  # a heap by start tag, then by arrival
         self._arrivals = count()
         self._virtual = 0.0  # start tag of the frame that was sent last
         self._tasks: dict[Slot, asyncio.Task[None]] = {}
@@ -51,8 +55,11 @@ class Scheduler:
         metrics.waiting.set_function(lambda: len(self._queue))
 
     def offer(self, camera: Camera) -> None:
-        """A camera has a new frame in its mailbox."""
-        self._enqueue(camera)
+        """A camera has a new frame in its mailbox, or one fewer in flight."""
+        share = camera.share
+        assert share is not None
+        share.add(camera)
+        self._enqueue(share)
         self._start_all()
 
     @property
@@ -76,27 +83,29 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _enqueue(self, camera: Camera) -> None:
-        if not camera.queued and camera.startable:
-            camera.queued = True
-            start = max(camera.finish_tag, self._virtual)
-            heapq.heappush(self._queue, (start, next(self._arrivals), camera))
+    def _enqueue(self, share: Share) -> None:
+        if share.waits and not share.queued and share.in_flight < self._per_camera:
+            share.queued = True
+            start = max(share.finish_tag, self._virtual)
+            heapq.heappush(self._queue, (start, next(self._arrivals), share))
 
     def _start_all(self) -> None:
         while self._queue and self.in_flight < self.limit.value:
-            start, _, camera = heapq.heappop(self._queue)
-            camera.queued = False
-            if not camera.startable:  # its frame has expired meanwhile
+            start, _, share = heapq.heappop(self._queue)
+            share.queued = False
+            camera = share.next()
+            if camera is None:
                 continue
             slot = camera.take()
             now_s = self._loop.time()
             if slot.expires_s and self.limit.doomed(slot.expires_s - now_s, now_s):
                 slot.drop("expired")
                 camera.wake()
-                continue
-            self._virtual = start
-            camera.finish_tag = start + 1 / camera.priority
-            self._start(camera, slot)
+            else:
+                self._virtual = start
+                share.finish_tag = start + 1 / camera.priority
+                self._start(camera, slot)
+            self._enqueue(share)  # for its other streams
 
     def _start(self, camera: Camera, slot: Slot) -> None:
         self.in_flight += 1
@@ -111,8 +120,7 @@ class Scheduler:
             self.in_flight -= 1
             camera.vacate(slot)
             camera.wake()
-            self._enqueue(camera)
-            self._start_all()
+            self.offer(camera)
 
     async def _ask(self, camera: Camera, slot: Slot, in_flight: int) -> None:
         """A Predict, and what the limit learns of it."""

@@ -14,6 +14,7 @@ from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
 from client.relay.predictor import Predictor
 from client.relay.scheduler import Scheduler
+from client.relay.shares import Refused, Streams
 from client.relayed import TELL_CLOSING
 from client.wire import relay_pb2 as pb
 
@@ -38,9 +39,9 @@ class RelayService:
         self._config, self._metrics, self._board = config, metrics, board
         limit = InFlightLimit(config.in_flight)
         self.predictor = Predictor(config, limit, metrics)
-        self.scheduler = Scheduler(limit, self.predictor.predict, metrics)
+        self.scheduler = Scheduler(limit, self.predictor.predict, metrics, config.in_flight_per_camera)
         board.model = self.scheduler.summary
-        self._cameras: set[Camera] = set()
+        self._streams = Streams(config.max_streams)
         if config.shadow_percent:
             from client.relay.shadow import Shadow  # needs the extra `rollout`
             from client.relay.shadow_metrics import ShadowMetrics
@@ -58,23 +59,10 @@ class RelayService:
         """One camera's stream."""
         if self._draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the relay is shutting down")
-        if len(self._cameras) >= self._config.max_streams:
-            limit = self._config.max_streams
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"the relay holds {limit} streams already (--max-streams)"
-            )
-        metadata = tuple(context.invocation_metadata() or ())
-        forwarded = tuple((key, value) for key, value in metadata if key in FORWARDED)
         try:
-            priority = _priority(metadata)
-        except ValueError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
-        camera = Camera(
-            self._config, self.scheduler, self._metrics, forwarded, subject, priority, self._board,
-            half_closes=TELL_CLOSING in metadata,
-        )  # fmt: skip
-        self._cameras.add(camera)
+            camera = self._opened(tuple(context.invocation_metadata() or ()))
+        except Refused as refused:
+            await context.abort(refused.code, str(refused))
         self._metrics.streams.inc()
         reader = asyncio.ensure_future(_read_frames(context, camera))
         broke = True
@@ -83,17 +71,30 @@ class RelayService:
             await camera.write_results(context.write)
             await asyncio.sleep(FAREWELL_S)
             broke = context.cancelled()
+            if camera.yielded:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, camera.yielded)
             if camera.draining:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the relay is shutting down")
-            if reader.done() and (problem := reader.result()):
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+            if reader.done() and (end := reader.result()):
+                await context.abort(end.code, str(end))
         finally:
-            self._cameras.discard(camera)
+            self._streams.close(camera)
             self._metrics.streams.dec()
             camera.gone(broke=broke)
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
+
+    def _opened(self, metadata: tuple[tuple[str, str | bytes], ...]) -> Camera:
+        """A new stream, as its metadata wants it. Raises Refused."""
+        forwarded = tuple((key, str(value)) for key, value in metadata if key in FORWARDED)
+        subject = next((str(value) for key, value in metadata if key == SUBJECT), "")
+        camera = Camera(
+            self._config, self.scheduler, self._metrics, forwarded, subject, _priority(metadata), self._board,
+            self._streams, half_closes=TELL_CLOSING in metadata,
+        )  # fmt: skip
+        self._streams.open(camera, subject, camera.heard_s)
+        return camera
 
     async def close(self) -> None:
         """Give up what is still in flight, and close the channel."""
@@ -105,39 +106,43 @@ class RelayService:
     def drain(self) -> None:
         """Take no more frames; streams end when what is in flight has been answered."""
         self._draining = True
-        for camera in self._cameras:
+        for camera in self._streams:
             camera.drain()
 
 
 def _priority(metadata: tuple[tuple[str, str | bytes], ...]) -> int:
-    """The camera's share, as its stream's metadata asks for it; 1 if it does not."""
+    """The camera's share, as its stream's metadata asks for it; 1 if it does not. Raises Refused."""
     text = next((value for key, value in metadata if key == PRIORITY), "1")
     if text not in _PRIORITIES:
-        raise ValueError(f"{PRIORITY}: expected a number from 1 to {MAX_PRIORITY}, got {text[:20]!r}")
+        expected = f"{PRIORITY}: expected a number from 1 to {MAX_PRIORITY}, got {text[:20]!r}"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, expected)
     return _PRIORITIES[text]
 
 
-async def _read_frames(context: grpc.aio.ServicerContext, camera: Camera) -> str:
-    """Give the camera its frames until it half-closes; returns what was wrong if it sends no frames."""
+async def _read_frames(context: grpc.aio.ServicerContext, camera: Camera) -> Refused | None:
+    """Give the camera its frames until it half-closes; returns why the stream must end before."""
     try:
         # Nothing here keeps a frame while the next one is waited for: with many streams it would be most of the memory.
-        while (problem := _take_in(await context.read(), camera)) is None:
+        while _take_in(await context.read(), camera):
             await camera.room()
-        return problem
+    except Refused as refused:
+        return refused
     finally:
         camera.end()
+    return None
 
 
-def _take_in(data: bytes, camera: Camera) -> str | None:
-    """Give the camera one message; None, or at the stream's end "" and at a message that is none what is wrong."""
+def _take_in(data: bytes, camera: Camera) -> bool:
+    """Give the camera one message; False at the stream's end. Raises Refused, also at a message that is no frame."""
     if data is grpc.aio.EOF:
-        return ""
+        return False
     try:
         frame = pb.Frame.FromString(data)
     except Exception as error:  # upb's DecodeError has no public base that is stable across versions
-        return f"expected a sightline.v1.Frame, got {len(data)} bytes that are none: {error}"
+        expected = f"expected a sightline.v1.Frame, got {len(data)} bytes that are none: {error}"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, expected) from error
     if frame.HasField("source"):
         camera.tell_source(frame)
     else:
         camera.offer(frame)
-    return None
+    return True

@@ -342,7 +342,7 @@ def test_no_message_is_held_while_the_next_one_is_waited_for() -> None:
 
     before = sys.getrefcount(message)
     context, camera = Context(), mock.Mock(room=mock.AsyncMock())
-    assert asyncio.run(_read_frames(context, camera)) == ""
+    assert asyncio.run(_read_frames(context, camera)) is None
     camera.offer.assert_called_once_with(pb.Frame.FromString(message))
     camera.end.assert_called_once_with()
     assert context.held == before
