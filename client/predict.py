@@ -20,6 +20,10 @@ from model.contract import (
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
+# Of one image. Far beyond what models are exported with (300); an answer of some bytes may claim millions of rows that
+# all repeat its last value, and to write them out would hold up everybody.
+MAX_DETECTIONS = 10_000
+
 _NEEDED = {OUTPUT_NUM, OUTPUT_BOXES, OUTPUT_SCORES, OUTPUT_CLASSES}
 
 # Where a tensor keeps values of a dtype unless they are in tensor_content, and their layout if they are.
@@ -91,6 +95,8 @@ def parse_response(data: bytes) -> Prediction:
     number, rows = _values(outputs[OUTPUT_NUM], 1)[0], _rows(boxes)
     if not 0 <= number <= rows:
         raise ValueError(f"the model's answer claims {number} detections in {rows} rows")
+    if number > MAX_DETECTIONS:
+        raise ValueError(f"the model's answer has {number:g} detections; expected {MAX_DETECTIONS} at most")
     count = int(number)
     class_ids = _class_ids(_values(outputs[OUTPUT_CLASSES], count))
     if OUTPUT_CLASS_TEXT in outputs:

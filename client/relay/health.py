@@ -29,7 +29,10 @@ async def watch_model(
     await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     before: str | None = None
     while True:
-        problem = await predictor.availability()
+        try:
+            problem = await predictor.availability()
+        except Exception as error:  # a bug must not leave the health as it was for ever
+            problem = f"the relay cannot tell: {type(error).__name__}: {error}"
         if problem != before:
             log.info("model server: %s", problem or "AVAILABLE")
             before = problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
@@ -76,12 +77,10 @@ class HttpSide:
         await web.TCPSite(self._runner, host, port).start()
         return int(self._runner.addresses[0][1])
 
-    async def drain(self) -> None:
-        """Answer the pictures that are in flight, and say good-bye to the pages."""
-        if self._photos is not None:
-            await self._photos.close()
-        if self._pages is not None:
-            await self._pages.close()
+    async def drain(self, grace_s: float) -> None:
+        """Answer the pictures that are in flight, and say good-bye to the pages; takes no longer than `grace_s`."""
+        if self._photos is not None and self._pages is not None:
+            await asyncio.gather(self._photos.close(grace_s), self._pages.close())
 
     async def close(self) -> None:
         """Stop listening."""
@@ -106,6 +105,13 @@ class HttpSide:
             if error.status >= 500:
                 log.info("%s %s: %d %s", request.method, request.path, error.status, error.text)
             return web.json_response({"error": error.text}, status=error.status, headers=headers)
+        except ConnectionError:
+            return web.Response(status=400)  # nobody is there to be told
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            if request.writer.output_size:
+                raise  # an answer has begun: the connection is closed
+            return web.json_response({"error": "internal error; the relay's log says more"}, status=500)
 
     def _check_host(self, request: web.Request) -> None:
         """A page of another site can make a browser ask us under a name of its own (DNS rebinding), not under an

@@ -29,6 +29,7 @@ MAX_BATCH_BYTES = 4 << 20  # of images in one message, but at least one image
 FRAMES_PER_S = 15.0  # of each camera, at most
 STATE_EVERY_S = 1.0
 HEARTBEAT_S = 15.0  # a page that vanished is found by then
+GOODBYE_S = 2.0  # for a page to answer that it is closed
 
 
 class LivePages:
@@ -37,13 +38,18 @@ class LivePages:
     def __init__(self, config: RelayConfig, board: Board) -> None:
         self._config, self._board = config, board
         self._viewers: set[_Viewer] = set()
+        self._closing = False
         self._state: tuple[float, str] = (-math.inf, "")
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """One page, until it is closed."""
         if len(self._viewers) >= MAX_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} live pages are open already")
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, compress=False, max_msg_size=1 << 17)
+        if self._closing:
+            raise web.HTTPServiceUnavailable(text="the relay is shutting down")
+        socket = web.WebSocketResponse(
+            timeout=GOODBYE_S, heartbeat=HEARTBEAT_S, compress=False, max_msg_size=1 << 17
+        )
         await socket.prepare(request)
         viewer = _Viewer(socket, self._board)
         self._viewers.add(viewer)
@@ -60,8 +66,9 @@ class LivePages:
 
     async def close(self) -> None:
         """Tell the pages that the relay stops; they try again by themselves."""
-        for viewer in tuple(self._viewers):
-            await viewer.socket.close(code=1001, message=b"the relay stops")
+        self._closing = True
+        goodbye = (viewer.socket.close(code=1001, message=b"the relay stops") for viewer in self._viewers)
+        await asyncio.gather(*goodbye, return_exceptions=True)
 
     async def _pump(self, viewer: _Viewer) -> None:
         """Send what is new, and wait where the page is slow."""

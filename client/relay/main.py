@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import gc
 import logging
@@ -93,13 +92,13 @@ class Relay:
     ) -> None:
         """Results in flight are delivered, waiting frames dropped{shutdown}, then everything is closed."""
         self._watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watch
+        await asyncio.wait({self._watch})  # whatever it ended of
         await set_health(self._health, serving=False)
         self._service.drain()
+        drained = [self._server.stop(self.config.grace_s)]
         if self._http is not None:
-            await self._http.drain()
-        await self._server.stop(self.config.grace_s)
+            drained.append(self._http.drain(self.config.grace_s))
+        await asyncio.gather(*drained)
         await self._service.close()
         if self._http is not None:
             await self._http.close()

@@ -22,6 +22,7 @@ from client.wire import relay_pb2 as pb
 CAMERA_ID = "http"
 MAX_REQUESTS = 16  # read or waiting at once; each holds its picture in memory
 MAX_PIXELS = 64_000_000
+MAX_JPEG_SIDE = 65_500  # libjpeg's
 BODY_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 60.0
 USAGE = "curl --data-binary @photo.jpg http://HOST:PORT/v1/detect"
@@ -47,15 +48,25 @@ class Photos:
         self._answers: dict[int, asyncio.Future[pb.Result]] = {}
         self._frame_id = 0
         self._requests = 0
+        self._closing = False
         self._writer = asyncio.ensure_future(self._camera.write_results(self._answered))
 
-    async def close(self) -> None:
-        """Answer what is in flight, refuse the rest."""
+    async def close(self, grace_s: float) -> None:
+        """Answer what is in flight if that takes no longer than `grace_s`, refuse the rest."""
+        self._closing = True
         self._camera.drain()
-        await self._writer
+        _, late = await asyncio.wait({self._writer}, timeout=grace_s)
+        if not late:
+            return
+        self._writer.cancel()
+        self._camera.gone(broke=False)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(pb.Result(dropped=pb.Dropped(reason="shutdown")))
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request. Errors are web.HTTPException with a line of text."""
+        self._check_open()
         annotated, timeout_s = _options(request.query, self._config.predict_timeout_s)
         if self._requests >= MAX_REQUESTS:
             raise _error(429, f"{MAX_REQUESTS} pictures are being looked at already; try again")
@@ -63,6 +74,12 @@ class Photos:
         try:
             image = await self._body(request)
             image, size_wh = await self._upright(image)
+            if annotated and max(size_wh) > MAX_JPEG_SIDE:
+                raise web.HTTPRequestEntityTooLarge(
+                    MAX_JPEG_SIDE,
+                    max(size_wh),
+                    text=f"{size_wh[0]}x{size_wh[1]} pixels; the limit with annotated=1 is {MAX_JPEG_SIDE} a side",
+                )
             result = await self._detect(image, timeout_s)
             if annotated:
                 async with self._drawing:
@@ -71,6 +88,11 @@ class Photos:
             return web.json_response(_as_dict(result, size_wh))
         finally:
             self._requests -= 1
+
+    def _check_open(self) -> None:
+        """Raise 503 when the relay stops."""
+        if self._closing:
+            raise _error(503, "the relay is shutting down")
 
     async def _body(self, request: web.Request) -> bytes:
         limit = self._config.max_image_bytes
@@ -81,6 +103,8 @@ class Photos:
                 image = await request.read()  # raises HTTPRequestEntityTooLarge beyond the limit
         except TimeoutError:
             raise _error(408, f"the picture did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
+        except web.RequestPayloadError:
+            raise _error(400, "the body is broken: it is not what its headers say, such as gzip") from None
         if not image:
             raise _error(400, f"expected a JPEG or PNG file as the body, got nothing: {USAGE}")
         if not is_encoded(image):
@@ -111,6 +135,7 @@ class Photos:
             async with asyncio.timeout(timeout_s) as limit:
                 async with self._turn:
                     await self._camera.room()
+                    self._check_open()  # nobody would write the result
                     loop = asyncio.get_running_loop()
                     left_s = (limit.when() or 0.0) - loop.time()
                     self._frame_id += 1

@@ -57,9 +57,7 @@ class Predictor:
         self._channel = grpc.aio.insecure_channel(config.target, CHANNEL_OPTIONS)
         self._predict = self._channel.unary_unary(PREDICT)
         self._status = self._channel.unary_unary(
-            GET_MODEL_STATUS,
-            request_serializer=tfs.GetModelStatusRequest.SerializeToString,
-            response_deserializer=tfs.GetModelStatusResponse.FromString,
+            GET_MODEL_STATUS, request_serializer=tfs.GetModelStatusRequest.SerializeToString
         )
         self._problem = "it has not answered yet"  # why the model is not available
         self._loop = asyncio.get_running_loop()
@@ -139,20 +137,24 @@ class Predictor:
         config = self._config
         request = tfs.GetModelStatusRequest(model_spec=tfs.ModelSpec(name=config.model_name))
         try:
-            answer = await self._status(request, timeout=max(1.0, config.health_interval_s))
+            data = await self._status(request, timeout=max(1.0, config.health_interval_s))
+            self._problem = self._version_problem(tfs.GetModelStatusResponse.FromString(data))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return self._problem  # it is there and busy: what it said last still holds
             self._problem = f"{error.code().name}: {error.details()}"
-            return self._problem
-        self._problem = self._version_problem(answer)
+        except Exception as error:  # upb's DecodeError has no public base that is stable across versions
+            self._problem = f"its answer to GetModelStatus makes no sense: {error}"
         return self._problem
 
     def _version_problem(self, answer: tfs.GetModelStatusResponse) -> str:
         states = [version.state for version in answer.model_version_status]
         if tfs.ModelVersionStatus.AVAILABLE in states:
             return ""
-        names = sorted({tfs.ModelVersionStatus.State.Name(state) for state in states})
+        known = tfs.ModelVersionStatus.State
+        names = sorted(
+            {known.Name(state) if state in known.values() else f"state {state}" for state in states}
+        )
         return f"no version of model {self._config.model_name!r} is available ({', '.join(names) or 'none known'})"
 
     async def close(self) -> None:

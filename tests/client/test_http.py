@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 import threading
 import time
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import aiohttp
@@ -19,7 +21,7 @@ import grpc
 import numpy as np
 import pytest
 
-from client.relay import RelayConfig
+from client.relay import RelayConfig, live, photo
 from client.relay.photo import MAX_REQUESTS
 from client.stream import DetectionStream, StreamConfig
 from tests.client import media
@@ -31,6 +33,11 @@ MAX_BYTES = 200_000
 def jpeg(size_wh: tuple[int, int] = (64, 48), orientation: int = 1) -> bytes:
     """A grey JPEG file, with an Exif block where it is to be turned."""
     return media.jpeg(np.full((size_wh[1], size_wh[0], 3), 128, np.uint8), orientation)
+
+
+def png(size_wh: tuple[int, int]) -> bytes:
+    """A black PNG file."""
+    return bytes(cv2.imencode(".png", np.zeros((size_wh[1], size_wh[0], 3), np.uint8))[1].tobytes())
 
 
 @pytest.fixture
@@ -106,6 +113,12 @@ def test_a_phone_picture_is_turned_before_it_is_looked_at(relay: RelayThread) ->
         ("", jpeg()[:100], 400, "its header tells no size"),
         ("", b"\xff\xd8\xff" + b"x" * MAX_BYTES, 413, "exceeded"),
         ("", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff", 413, "65535x65535 pixels"),
+        (
+            "?annotated=1",
+            png((70_000, 10)),
+            413,
+            "70000x10 pixels; the limit with annotated=1 is 65500 a side",
+        ),
         ("?conf=0.5", jpeg(), 400, "unknown parameter 'conf'"),
         ("?annotated=yes", jpeg(), 400, "annotated: expected 0 or 1"),
         ("?timeout_s=nan", jpeg(), 400, "timeout_s: expected more than 0"),
@@ -118,6 +131,22 @@ def test_what_is_wrong_is_said(
     got = error_of(ask(f"{base(relay)}/v1/detect{query}", body))
     assert got[0] == status
     assert message in got[1]
+
+
+def test_a_body_that_is_not_what_its_header_says(relay: RelayThread) -> None:
+    got = error_of(ask(f"{base(relay)}/v1/detect", jpeg(), **{"Content-Encoding": "gzip"}))
+    assert got == (400, "the body is broken: it is not what its headers say, such as gzip")
+
+
+def test_a_bug_is_answered_as_json_that_tells_nothing_of_it(
+    relay: RelayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(photo, "_annotated", broken)
+    got = error_of(ask(f"{base(relay)}/v1/detect?annotated=1", jpeg()))
+    assert got == (500, "internal error; the relay's log says more")
 
 
 def test_a_body_of_unknown_length_meets_the_limit(relay: RelayThread) -> None:
@@ -190,6 +219,67 @@ def test_a_shutdown_answers_what_is_in_flight(server: FakeModelServer) -> None:
         time.sleep(0.2)
         relay.stop()
         assert answer.result()[0] == 200
+    relay.assert_balanced()
+
+
+def test_a_picture_that_comes_when_the_relay_drains_is_refused_at_once(server: FakeModelServer) -> None:
+    server.latency_s = 1.0
+    relay = RelayThread(server.target, http_port=0).start()
+    with (
+        ThreadPoolExecutor(2) as pool,
+        socket.create_connection(("127.0.0.1", relay.relay.http_port or 0), timeout=5) as late,
+    ):
+        early = pool.submit(ask, f"{base(relay)}/v1/detect", jpeg())
+        body = jpeg()
+        head = "POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+        late.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body[:100])
+        time.sleep(0.3)
+        stopping = pool.submit(relay.stop)
+        time.sleep(0.2)
+        began_s = time.monotonic()
+        late.sendall(body[100:])
+        answer = late.makefile("rb").read()
+        assert time.monotonic() - began_s < 0.4
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert answer.endswith(b'{"error": "the relay is shutting down"}')
+        assert error_of(ask(f"{base(relay)}/v1/detect", jpeg()))[0] == 503
+        assert ask(f"{base(relay)}/metrics")[0] == 200  # until the last one is answered
+        assert early.result()[0] == 200
+        stopping.result()
+    relay.assert_balanced()
+
+
+def test_a_picture_that_gets_no_answer_holds_a_shutdown_no_longer_than_the_grace(
+    server: FakeModelServer,
+) -> None:
+    server.latency_s = 2.0
+    relay = RelayThread(server.target, http_port=0, grace_s=0.3).start()
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(ask, f"{base(relay)}/v1/detect", jpeg())
+        time.sleep(0.3)
+        began_s = time.monotonic()
+        relay.stop()
+        assert time.monotonic() - began_s < 1.2
+        assert error_of(stuck.result()) == (503, "the relay is shutting down")
+    relay.assert_balanced()
+
+
+def test_pages_that_do_not_say_good_bye_hold_a_shutdown_for_a_moment(
+    server: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "GOODBYE_S", 0.3)
+    relay = RelayThread(server.target, http_port=0).start()
+    with ExitStack() as stack:
+        for _ in range(4):
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", relay.relay.http_port or 0)))
+            page.sendall(
+                b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            assert page.recv(100).startswith(b"HTTP/1.1 101")
+        began_s = time.monotonic()
+        relay.stop()
+        assert time.monotonic() - began_s < 1.0
     relay.assert_balanced()
 
 

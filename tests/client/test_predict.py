@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.predict import parse_response, request_bytes
+from client.predict import MAX_DETECTIONS, parse_response, request_bytes
 from client.wire import tfserving_pb2 as tfs
 from tests.client.fakes import response_of
 
@@ -82,6 +82,18 @@ def test_without_class_text_the_label_is_the_id() -> None:
 def test_a_bad_answer_is_a_value_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_response(response_of(3, **changes))
+
+
+def test_a_small_answer_that_claims_millions_of_rows_is_refused_at_once() -> None:
+    """Typed fields may be shorter than the shape: the last value would be written millions of times."""
+    response = tfs.PredictResponse.FromString(response_of(3))
+    response.outputs["num_detections"].float_val[:] = [2e6]
+    response.outputs["detection_boxes"].tensor_shape.dim[1].size = 2_000_000
+    data = response.SerializeToString()
+    with pytest.raises(ValueError, match=r"the model's answer has 2e\+06 detections; expected 10000 at most"):
+        parse_response(data)
+    response.outputs["num_detections"].float_val[:] = [MAX_DETECTIONS]
+    assert len(parse_response(response.SerializeToString()).detections()) == MAX_DETECTIONS
 
 
 def test_garbage_is_a_value_error() -> None:

@@ -21,11 +21,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.relay import RelayConfig
+from client.relay import RelayConfig, main
 from client.relay.health import LIVENESS
 from client.relay.service import _read_frames
 from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
+from client.wire import tfserving_pb2 as tfs
 from tests.client.fakes import FakeModelServer, RelayThread, image_of
 
 Call = Callable[[Iterable[bytes]], list[pb.Result]]
@@ -229,6 +230,74 @@ def test_health_says_whether_the_model_is_available() -> None:
     with FakeModelServer(model_name="other") as server, RelayThread(server.target) as relay:
         time.sleep(0.2)
         assert health(relay.target) == not_serving
+
+
+class OddServer(FakeModelServer):
+    """Answers GetModelStatus with `status`, if it is set."""
+
+    status = b""
+
+    def _status(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        return self.status or super()._status(data, context)
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        (b"\xff\xff\xff", "its answer to GetModelStatus makes no sense"),
+        (
+            tfs.GetModelStatusResponse(
+                model_version_status=[tfs.ModelVersionStatus(version=1, state=99)]  # type: ignore[arg-type]
+            ).SerializeToString(),
+            "no version of model 'yolov8' is available (state 99)",
+        ),
+    ],
+    ids=["garbage", "unknown state"],
+)
+def test_a_status_that_makes_no_sense_is_not_serving_until_it_does(status: bytes, problem: str) -> None:
+    serving, not_serving = 1, 2
+    with OddServer() as server:
+        with RelayThread(server.target) as relay:
+            for answer, expected in (
+                (b"", serving),
+                (status, not_serving),
+                (b"", serving),
+                (status, not_serving),
+            ):
+                server.status = answer
+                time.sleep(0.2)
+                assert health(relay.target) == expected
+            assert problem in relay.relay._board.problem
+        relay.assert_balanced()
+
+
+def test_a_watch_that_died_does_not_keep_the_relay_from_draining(
+    server: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(main, "watch_model", die)
+    server.latency_s = 0.4
+    try:
+        with RelayThread(server.target) as relay, grpc.insecure_channel(relay.target) as channel:
+            held = threading.Event()
+
+            def frames() -> Iterator[bytes]:
+                yield frame(1)
+                held.wait(5)
+
+            call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)(frames())
+            while not relay.count("sightline_relay_predicts_in_flight"):
+                time.sleep(0.01)
+            relay.stop()
+            assert outcome(next(call)) == "delivered"
+            with pytest.raises(grpc.RpcError, match="shutting down"):
+                next(call)
+            held.set()
+        relay.assert_balanced()
+    finally:
+        server.latency_s = 0.0
 
 
 def test_reflection_lists_the_service(relay: RelayThread) -> None:
