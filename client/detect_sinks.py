@@ -10,6 +10,7 @@ from rich.console import Console
 
 from client.detect_config import CameraConfig, DetectConfig
 from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, Table, Webhook
+from client.sinks.drawing import file_stem
 from client.sources import ImageSource, OpenedSource
 from client.types import Result
 
@@ -85,7 +86,7 @@ def camera_sinks(
         pictures: Sink[Any] = (
             AnnotatedImages(folder)
             if isinstance(source, ImageSource)
-            else AnnotatedVideo(folder / f"{source.camera_id}.mp4", source.fps, live=source.live)
+            else AnnotatedVideo(folder / f"{file_stem(source.camera_id)}.mp4", source.fps, live=source.live)
         )
         sinks.append(QueuedSink(pictures, IMAGE_QUEUE, wait=wait))
     if camera.snapshots and folder is not None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 
 from client.choose import Choice
 from client.errors import SinkError
 from client.sinks.base import Sink
-from client.sinks.drawing import drawn
+from client.sinks.drawing import drawn, file_stem
 from client.types import Result, Status
 
 JPEG_QUALITY = 92
@@ -20,20 +22,25 @@ JPEG_QUALITY = 92
 class AnnotatedImages(Sink[Result]):
     """Writes delivered frames to a folder, under their file's name (as JPEG, or PNG if it was one).
 
-    Two files of one name from different folders become `a.jpg` and `a-2.jpg`. A frame without a file's name is
-    `<camera>-<frame id>.jpg`. `classes` (names or ids): only frames on which one of them was found; `every_s`:
-    only frames captured so many seconds after the last one that was written. Both are for one camera.
+    Two files of one name from different folders become `a.jpg` and `a-2.jpg`, also where different sinks write to
+    the folder at a time. The file itself is never written over. A frame without a file's name is
+    `<camera>-<frame id>.jpg`. `classes` (names or ids): only frames on which one of them was found; `every_s`: only
+    frames captured so many seconds after the last one that was written. Both are for one camera.
 
     Raises:
         SinkError: the folder cannot be made, or a file not be written.
         ValueError: a class is empty.
     """
 
+    _taken: ClassVar[
+        dict[Path, tuple[object, str]]
+    ] = {}  # file written -> by whom, and the file it came from
+    _taking = threading.Lock()
+
     def __init__(self, folder: Path, classes: Sequence[str] = (), every_s: float = 0.0) -> None:
         self._folder = folder
         self._choice = Choice(classes=classes) if classes else None
         self._every_s, self._last_s = every_s, -math.inf
-        self._names: dict[str, str] = {}  # file written -> file it came from
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,22 +62,39 @@ class AnnotatedImages(Sink[Result]):
     def put(self, item: Result) -> None:
         """Draw and write one picture."""
         picture = drawn(item)
-        if picture is None:
-            return
         target = self._target(item)
         done, data = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise SinkError(f"cannot encode {target}")
         target.write_bytes(data.tobytes())
 
+    def close(self) -> None:
+        with self._taking:
+            for target in [target for target, (sink, _) in self._taken.items() if sink is self]:
+                del self._taken[target]
+
     def _target(self, result: Result) -> Path:
         """Where this frame's picture goes."""
         frame = result.frame
-        source = frame.name or f"{frame.camera_id}-{frame.frame_id:06d}.jpg"
-        suffix = ".png" if source.lower().endswith(".png") else ".jpg"
-        stem = Path(source).stem
-        name, number = stem + suffix, 1
-        while self._names.setdefault(name, source) != source:
+        if not frame.name:  # ids rise: there is no other of this name
+            return self._folder / f"{file_stem(frame.camera_id)}-{frame.frame_id:06d}.jpg"
+        source, number = Path(frame.name), 1
+        suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
+        target = self._folder / (source.stem + suffix)
+        while not self._take(target, frame.name) or _same(target, source):
             number += 1
-            name = f"{stem}-{number}{suffix}"
-        return self._folder / name
+            target = self._folder / f"{source.stem}-{number}{suffix}"
+        return target
+
+    def _take(self, target: Path, source: str) -> bool:
+        """Whether this file is this sink's to write the source's picture to."""
+        with self._taking:
+            return self._taken.setdefault(target, (self, source)) == (self, source)
+
+
+def _same(a: Path, b: Path) -> bool:
+    """Whether both are one file, which is there."""
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
+from client.errors import SinkError
 from client.report import printable
 from client.sinks.base import Sink
 from client.sinks.jsonl import rfc3339
@@ -44,7 +45,11 @@ class Table(Sink[str]):
         self._print(item)
 
     def _print(self, row: str, style: str = "") -> None:
-        self._console.print(Text(row, style), soft_wrap=True)
+        encoding = self._console.encoding
+        try:
+            self._console.print(Text(row.encode(encoding, "replace").decode(encoding), style), soft_wrap=True)
+        except SystemExit:  # rich's way to tell that the reader of a pipe is gone
+            raise SinkError("nobody reads it any more") from None
 
 
 def outcome(result: Result) -> str:
