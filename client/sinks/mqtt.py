@@ -48,6 +48,7 @@ def parse_broker(url: str) -> Broker:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # paho's thread would die of one that cannot be
     except ValueError:
         raise SinkError(f"{_USAGE}, got {shown}") from None
     tls = parts.scheme == "mqtts"

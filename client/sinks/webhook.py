@@ -36,6 +36,7 @@ class Webhook(Sink[bytes]):
         try:
             parts = urlsplit(url)
             valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            (parts.hostname or "").encode("idna")
         except ValueError:
             valid = False
         if not valid:

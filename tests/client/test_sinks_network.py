@@ -165,7 +165,9 @@ def test_a_webhook_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatc
     assert queued.problem == "no answer in time"
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host/", "http://", "http://host:port/", "http://[::1/", "host/x"])
+@pytest.mark.parametrize(
+    "url", ["", "ftp://host/", "http://", "http://host:port/", "http://[::1/", "host/x", "http://a..b/secret"]
+)
 def test_a_webhook_needs_a_url(url: str) -> None:
     with pytest.raises(SinkError, match=r"^webhook: expected http\(s\)://host\[:port\]/path$"):
         Webhook(url)
@@ -416,7 +418,15 @@ def test_a_broker_url() -> None:
     assert broker.shown == "mqtts://***@broker.example/a/b/"
     assert parse_broker("mqtt://[::1]").host == "::1"
     assert parse_broker("mqtt://h").topic == "sightline"
-    for url in ("", "host", "http://h", "mqtt://", "mqtt://u:hunter2@h:port", "mqtt://u:hunter2@h/a/+/b"):
+    for url in (
+        "",
+        "host",
+        "http://h",
+        "mqtt://",
+        "mqtt://u:hunter2@h:port",
+        "mqtt://u:hunter2@h/a/+/b",
+        "mqtt://u:hunter2@a..b",
+    ):
         with pytest.raises(SinkError, match="expected mqtt://") as caught:
             parse_broker(url)
         assert "hunter2" not in str(caught.value)
