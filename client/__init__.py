@@ -12,7 +12,15 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from client.errors import ClientError, SinkError, SourceError, TransportError, Unreachable, WrongService
+from client.errors import (
+    ClientError,
+    Refused,
+    SinkError,
+    SourceError,
+    TransportError,
+    Unreachable,
+    WrongService,
+)
 
 if TYPE_CHECKING:
     from client.direct import DirectTransport
@@ -50,6 +58,7 @@ __all__ = [
     "DropReason",
     "Frame",
     "JsonLines",
+    "Refused",
     "RelayTransport",
     "Result",
     "SinkError",

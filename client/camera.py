@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from client.report import CameraReport
 from client.sinks import QueuedSink
 from client.sources import LiveSource, OpenedSource
 from client.stream import DetectionStream
@@ -63,11 +65,6 @@ class Camera:
         return self._thread.is_alive()
 
     @property
-    def account(self) -> Account:
-        """What became of its frames so far."""
-        return self._stream.account if self._stream is not None else Account()
-
-    @property
     def state(self) -> str:
         """What it is doing, in a word or two."""
         if self.error is not None:
@@ -81,9 +78,16 @@ class Camera:
         return self._stream.state
 
     @property
-    def control(self) -> str:
-        """What holds its results' age, for people; empty before it streams."""
-        return str(self._stream.control) if self._stream is not None else ""
+    def report(self) -> CameraReport:
+        """How it is now; `error` is for who knows what the run was asked for."""
+        report = CameraReport(self.camera_id, self.shown, self.state, Account(), self.tally)
+        stream = self._stream
+        if stream is None:
+            return report
+        return replace(
+            report, account=stream.account, control=stream.control, max_age_s=stream.config.max_age_s,
+            problem=stream.problem, reconnects=stream.reconnects, source_reconnects=stream.source_reconnects,
+        )  # fmt: skip
 
     def _run(self) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a Frame or Result; gRPC's own default of 4 MiB refuses large frames
@@ -13,13 +15,25 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.min_reconnect_backoff_ms", 2000),  # this is how long one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 1000),
     # Notice an other end that is black-holed (packets dropped, nothing refused) in 15 s while nothing is sent, and in
-    # 5 s while data is not acknowledged, for gRPC makes the second number TCP_USER_TIMEOUT too. While data is on its
-    # way and something between acknowledges it, no pings are sent (grpc#14717, #15871): client/sender.py sees to that.
+    # 5 s while data is not acknowledged, for gRPC makes the second number TCP_USER_TIMEOUT too. Where something between
+    # acknowledges all that is sent it is the third number, 60 s by default, that ends the wait for a ping's answer.
+    # While data is on its way no pings are sent (grpc#14717, #15871): client/sender.py sees to that.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     # A channel of our own: no back-off inherited from another channel to the same target.
     ("grpc.use_local_subchannel_pool", 1),
 ]
+
+
+# Codes that gRPC makes up itself where nobody answered.
+_NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+_CODES = frozenset(code.name for code in grpc.StatusCode)
+# In front of the reason of the attempt that failed last, which is what people need.
+_WRAPPING = re.compile(r"^UNAVAILABLE: failed to connect to all addresses; last error: [A-Z]+: \S+: ")
+_HANDSHAKE = (
+    "handshake failed"  # in gRPC's words: somebody answered, and does not prove to be who it should be
+)
 
 
 def status_line(error: grpc.RpcError) -> str:
@@ -27,9 +41,18 @@ def status_line(error: grpc.RpcError) -> str:
     return f"{error.code().name}: {' '.join((error.details() or 'no details').split())}"
 
 
+def explained(message: str) -> tuple[bool, str]:
+    """Why a connection failed, from its `CODE: details`: whether somebody answered, and the reason without what gRPC
+    wraps around it."""
+    reason = _WRAPPING.sub("", message)
+    code = message.partition(":")[0]
+    return _HANDSHAKE in reason or (code in _CODES and code not in _NO_ANSWER), reason
+
+
 def split_address(address: str, option: str) -> tuple[str, int]:
     """host:port apart; an IPv6 host stands in brackets. Raises ValueError naming the option."""
     host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= 65535):
-        raise ValueError(f"--{option}: expected host:port, got {address!r}")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535) or "@" in host:
+        shown = f"***@{address.rpartition('@')[2]}" if "@" in address else address  # there may be a password
+        raise ValueError(f"--{option}: expected host:port, got {shown!r}")
     return host.strip("[]"), int(port)

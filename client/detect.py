@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from client.camera import Camera
 from client.choose import Choice
 from client.detect_config import CameraConfig, DetectConfig
 from client.detect_sinks import camera_sinks, open_counts, shared_sinks, tracking
-from client.errors import Unreachable
+from client.errors import Refused, Unreachable
 from client.relayed import RelayTransport
 from client.report import (
     CameraReport,
@@ -23,13 +24,12 @@ from client.report import (
     Summary,
     advised,
     printable,
-    status_line,
-    status_table,
     sum_accounts,
 )  # fmt: skip
 from client.signals import signals_set
 from client.sinks import QueuedSink, close_all
 from client.sources import open_source, redact
+from client.status import status_line, status_table
 from client.stream import DetectionStream
 from client.tally import Tally
 from client.transport import Transport
@@ -173,21 +173,22 @@ class _Run:
         return Text(status_line(reports, now))
 
     def _reports(self) -> tuple[CameraReport, ...]:
-        return tuple(
-            CameraReport(c.camera_id, c.shown, c.state, c.account, c.tally, self._explain(c.error), c.control)
-            for c in self._cameras
-        )
+        return tuple(replace(c.report, error=self._explain(c.error)) for c in self._cameras)
 
     def _explain(self, error: Exception | None) -> str:
         """A camera's error in a line that tells what to do."""
         if error is None:
             return ""
-        if isinstance(error, Unreachable):
-            if self._config.server:
-                start = "start it with `sightline serve`, or name it with --server"
-                return f"cannot reach the model server at {self._config.server}: {start}"
-            start = "start it with `sightline relay`, or name it with --relay"
-            return f"cannot reach the relay at {self._config.relay}: {start}"
+        if isinstance(error, Unreachable | Refused):
+            who, command, option = (
+                ("model server", "serve", "server") if self._config.server else ("relay", "relay", "relay")
+            )
+            if isinstance(error, Refused):
+                return (
+                    f"the {who} at {error.target} refused: {advised(error.reason.removeprefix('refused: '))}"
+                )
+            start = f"start it with `sightline {command}`, or name it with --{option}"
+            return f"cannot reach the {who} at {error.target} ({error.reason}): {start}"
         return (str(error) or type(error).__name__).splitlines()[0]
 
     def _sinks(self) -> list[QueuedSink[Any]]:
@@ -199,6 +200,11 @@ class _Run:
             f"nothing was called {', '.join(missing)}; there were {', '.join(seen[:20])}"
             for missing, seen in told
             if missing
+        }
+        notes |= {
+            f"{c.camera_id}: not connected at the end: {c.report.problem}"
+            for c in self._cameras
+            if c.error is None and c.report.problem
         }
         return tuple(sorted(notes))
 

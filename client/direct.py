@@ -93,7 +93,10 @@ def _answer(call: grpc.Future, error: grpc.RpcError | None, received_s: float, *
     if error is not None:
         if limited and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Answer.dropped(DropReason.EXPIRED)
-        return Answer(Status.ERRORED, error=status_line(error))
+        came_s = (
+            0.0 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else received_s
+        )  # our own patience ended
+        return Answer(Status.ERRORED, error=status_line(error), received_s=came_s)
     try:
         got = parse_response(call.result())
         return Answer(

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from client.transport import Answer
-from client.types import Account, Frame, Result
+from client.types import Account, Frame, Result, Status
 
 
 @dataclass(slots=True, eq=False)
@@ -26,11 +26,12 @@ class Ledger:
     """Frames go in as they are captured and come out as results in the same order, one each.
 
     Not thread-safe: the stream holds its lock. `remainder_stage`: the stage that takes what no other one measured.
+    `max_age_s`: delivered frames that are older are late; 0: none is.
     """
 
-    def __init__(self, remainder_stage: str) -> None:
+    def __init__(self, remainder_stage: str, max_age_s: float = 0.0) -> None:
         self.account = Account()
-        self._remainder_stage = remainder_stage
+        self._remainder_stage, self._max_age_s = remainder_stage, max_age_s
         self._open: deque[Entry] = deque()  # frames whose Result is not out yet
         self._results: deque[tuple[bool, Result]] = deque()
 
@@ -83,9 +84,10 @@ class Ledger:
             stages_ms |= {name: share * ms for name, ms in answer.stages_ms.items()}
             if answer.received_s:
                 stages_ms["post"] = stages_ms.get("post", 0.0) + (now_s - received_s) * 1e3
+        age_s = now_s - entry.frame.captured_s
         return Result(
-            entry.frame, answer.status, now_s - entry.frame.captured_s, answer.detections, answer.reason,
-            answer.error, answer.model_name, answer.model_version, stages_ms,
+            entry.frame, answer.status, age_s, answer.detections, answer.reason, answer.error, answer.model_name,
+            answer.model_version, stages_ms, late=answer.status is Status.DELIVERED and 0 < self._max_age_s < age_s,
         )  # fmt: skip
 
 

@@ -22,6 +22,9 @@ HELLO = ("sightline-relay", "v1")  # the relay's initial metadata: it has taken 
 GOODBYE_S = 0.2  # for the end of a stream whose results are all here
 # A stream's metadata: it half-closes when told that the relay stops.
 TELL_CLOSING = ("sightline-closing", "1")
+# A camera may be silent for long. Of pings that no data goes with gRPC sends two, then one a minute, unless it is told
+# not to count them; a relay takes one each 5 s (client/relay/main.py), a model server that we do not know may not.
+STREAM_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.http2.max_pings_without_data", 0)]
 _MAX_UINT32 = 2**32 - 1
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -57,7 +60,7 @@ class RelayTransport:
     def open(self, listener: Listener) -> RelayConnection:
         """Start one stream."""
         metadata = self._metadata + self._security.metadata(self._camera_id)
-        channel = self._security.channel(self.target, CHANNEL_OPTIONS)
+        channel = self._security.channel(self.target, STREAM_OPTIONS)
         return RelayConnection(self.target, channel, metadata, listener)
 
 

@@ -1,4 +1,4 @@
-"""What a run tells people: its rolling status and its summary, as text."""
+"""What a run tells people at its end, as text; client/status.py tells how it goes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-from rich.text import Text
-
+from client.age_control import AgeControl
 from client.tally import Tally
 from client.types import Account
 
 _ADVICE = {
     "NOT_FOUND": "is a model of this name served there? See --model-name",
+    "UNAUTHENTICATED": "is the token still valid? See --token",
     "UNAVAILABLE": "is the model server running?",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CameraReport:
-    """One camera, now or at its end. `error` is one line, empty where all is well."""
+    """One camera, now or at its end. `error`: why it failed; `problem`: why its stream has no connection. Each is one
+    line, empty where all is well."""
 
     camera_id: str
     source: str  # without passwords
@@ -29,7 +29,11 @@ class CameraReport:
     account: Account
     tally: Tally
     error: str = ""
-    control: str = ""  # what holds its results' age: frames in flight, detail of the pictures
+    problem: str = ""
+    control: AgeControl | None = None  # what holds its results' age: frames in flight, detail of the pictures
+    max_age_s: float = 0.0  # 0: none
+    reconnects: int = 0  # connections to the relay after the first
+    source_reconnects: int = 0  # times that its source came back
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,20 @@ class Summary:
         if account.captured:
             lines = [f"frames    {outcome_text(account)}" + ("" if account.balanced else "  DO NOT ADD UP")]
         if account.delivered:
+            p50, p99 = (milliseconds(tally.ages.percentile_s(percent)) for percent in (50, 99))
             lines += [
                 f"rate      {tally.fps:.1f} frames/s delivered",
-                f"age       p50 {_ms(tally.ages.percentile_s(50))}  p99 {_ms(tally.ages.percentile_s(99))}",
+                f"age       p50 {p50}  p99 {p99}",
+                *_late(self.cameras, account),
                 f"model     {versions_text(tally.versions)}",
-                f"found     {tally.detections} objects, {_per_frame(tally)} a frame",
+                f"found     {tally.detections} objects, {per_frame(tally)} a frame",
             ]
         if len(self.cameras) > 1 and account.captured:
             lines += [camera_line(camera) for camera in self.cameras]
+        connected = sum(camera.reconnects for camera in self.cameras)
+        opened = sum(camera.source_reconnects for camera in self.cameras)
+        if connected or opened:
+            lines.append(f"again     {_times(connected, 'connected')}, {_times(opened, 'opened a source')}")
         lines += [f"counted   {count}" for count in self.counted]
         lines += [f"written   {sink_text(sink)}" for sink in self.sinks]
         lines += [
@@ -103,7 +113,7 @@ def outcome_text(account: Account) -> str:
     under_way = account.captured - account.settled
     return (
         f"{account.captured} captured = {account.delivered} delivered + {account.errored} errored"
-        f" + {_dropped(account.dropped)}" + (f" + {under_way} under way" if under_way else "")
+        f" + {dropped_text(account.dropped)}" + (f" + {under_way} under way" if under_way else "")
     )
 
 
@@ -111,7 +121,7 @@ def sink_text(sink: SinkReport) -> str:
     """`290 to results.jsonl`, and where some were lost `, 10 dropped (queue_full 8, undelivered 2: it answers 503)`."""
     if not any(sink.dropped.values()):
         return f"{sink.written} to {sink.name}"
-    lost = _dropped(sink.dropped)
+    lost = dropped_text(sink.dropped)
     return f"{sink.written} to {sink.name}, " + (f"{lost[:-1]}: {sink.problem})" if sink.problem else lost)
 
 
@@ -127,52 +137,11 @@ def versions_text(versions: Counter[tuple[str, int]]) -> str:
     return ", ".join(parts)
 
 
-def status_line(cameras: Sequence[CameraReport], now: float) -> str:
-    """The state of a run in one line: the last 5 seconds, and the counts so far. `now`: time.monotonic()."""
-    total, tally = sum_accounts(c.account for c in cameras), Tally.merged(c.tally for c in cameras)
-    fps, p50_s, p99_s = tally.recent_figures(now)
-    states = Counter(camera.state for camera in cameras)
-    if len(cameras) == 1:
-        who = f"{cameras[0].camera_id}: {cameras[0].state}"
-    else:
-        who = "cameras: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    parts = [
-        who, f"{fps:.1f} fps", "" if math.isnan(p50_s) else f"age p50 {_ms(p50_s)} p99 {_ms(p99_s)}", _outcomes(total),
-        f"{_per_frame(tally)} objects/frame", versions_text(tally.versions),
-        cameras[0].control if len(cameras) == 1 else "",
-    ]  # fmt: skip
-    if tally.errors:
-        parts.append(f"last error: {next(reversed(tally.errors))}")
-    return printable(" | ".join(part for part in parts if part))
-
-
-def status_table(cameras: Sequence[CameraReport], now: float) -> Table:
-    """The same for a terminal, a row per camera."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("camera", "state"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("fps", "p50", "p99", "delivered", "errored", "dropped", "objects/frame", "model", "control"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for camera in cameras:
-        account, tally = camera.account, camera.tally
-        fps, p50_s, p99_s = tally.recent_figures(now)
-        cells = (
-            camera.camera_id, camera.state, f"{fps:.1f}", _ms(p50_s), _ms(p99_s), str(account.delivered),
-            str(account.errored), str(account.dropped.total()), _per_frame(tally), versions_text(tally.versions),
-            camera.control,
-        )  # fmt: skip
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
-
-
 def sum_accounts(accounts: Iterable[Account]) -> Account:
     """The accounts of several cameras as one."""
     total = Account()
     for account in accounts:
-        total.captured += account.captured
-        total.delivered += account.delivered
-        total.errored += account.errored
-        total.dropped.update(account.dropped)
+        total.merge(account)
     return total
 
 
@@ -187,11 +156,19 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _outcomes(account: Account) -> str:
-    return f"{account.delivered} delivered, {account.errored} errored, {_dropped(account.dropped)}"
+def _late(cameras: Sequence[CameraReport], account: Account) -> list[str]:
+    """How much of what was delivered was older than its camera's max age, in a line if any has one."""
+    if not any(camera.max_age_s for camera in cameras):
+        return []
+    share = 100 * account.late / account.delivered
+    return [f"late      {account.late} of {account.delivered} delivered, {share:.1f} %, by their max age"]
 
 
-def _dropped(counts: Mapping[str, int]) -> str:
+def _times(count: int, what: str) -> str:
+    return f"{what} {count} time{'s' * (count != 1)}"
+
+
+def dropped_text(counts: Mapping[str, int]) -> str:
     """`10 dropped (expired 4, source_overrun 6)`."""
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
     return f"{sum(counts.values())} dropped" + (f" ({reasons})" if reasons else "")
@@ -204,9 +181,11 @@ def _first_file(tally: Tally, error: str, count: int) -> str:
     return f" ({tally.examples[error]}{' first' * (count > 1)})"
 
 
-def _per_frame(tally: Tally) -> str:
+def per_frame(tally: Tally) -> str:
+    """Objects a frame: `20.5`; `-` where none was delivered."""
     return f"{tally.detections / tally.delivered:.1f}" if tally.delivered else "-"
 
 
-def _ms(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """`63 ms`; `-` for NaN."""
     return "-" if math.isnan(seconds) else f"{seconds * 1e3:.0f} ms"

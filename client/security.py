@@ -55,8 +55,13 @@ class Security:
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority, key, chain), options)
 
     def metadata(self, camera_id: str) -> tuple[tuple[str, str], ...]:
-        """What goes with a stream of this camera."""
-        return (("authorization", f"Bearer {self.token_of(camera_id)}"),) if self.token_of else ()
+        """What goes with a stream of this camera. Raises what `token_of` does, and ValueError for what is no token."""
+        if self.token_of is None:
+            return ()
+        token = self.token_of(camera_id)
+        if not (token and token.isascii() and token.isprintable()):  # a file that is just being written, say
+            raise ValueError(f"token of {camera_id}: expected one line of ASCII, got {len(token)} letters")
+        return (("authorization", f"Bearer {token}"),)
 
 
 def _read(path: Path | None, option: str) -> bytes | None:

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from client.backoff import Backoff
+from client.channel import explained
 from client.encode import encode_jpeg
-from client.errors import Unreachable, WrongService
+from client.errors import Refused, TransportError, Unreachable, WrongService
 from client.ledger import Entry
 from client.stream_config import StreamConfig
 from client.stream_state import Link, Phase, StreamState
@@ -40,7 +41,7 @@ class ReportingSource(Protocol):
 class Sender:
     """Runs on a thread of its own until there is nothing left to send. `reporting`: the source, if it tells how it is.
 
-    Raises from `run`: Unreachable, WrongService (see DetectionStream).
+    Raises from `run`: a TransportError (see DetectionStream).
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Sender:
         self._silence_s = self._first_silence_s
         self.reconnects = 0
         self.pausing = False  # until the next attempt to connect
+        self.problem = ""  # why there is no connection; empty while there is one
 
     def run(self) -> None:
         """Connect, feed the connection, and again, until there is nothing left to send."""
@@ -76,7 +78,7 @@ class Sender:
             elif link.silent:
                 self._silence_s = min(LONGEST_SILENCE_S, 2 * self._silence_s)
             if lost:
-                self._give_up_or_pause(link)
+                self._give_up_or_pause(self._failure(link))
 
     @property
     def _first_silence_s(self) -> float:
@@ -91,33 +93,51 @@ class Sender:
                 if state.nothing_left:
                     return None
                 link = state.link = Link(state)
-            connection = self._transport.open(link)
+            try:
+                connection = self._transport.open(link)
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # a token's file, for one, which may be there the next time
+                reason = " ".join(f"cannot connect: {error}".split())
+                self._give_up_or_pause(TransportError(self._transport.target, reason))
+                continue
             with state.cond:
                 state.cond.wait_for(partial(self._decided, link), ATTEMPT_TIMEOUT_S)
                 if link.phase is Phase.READY:
                     self.reconnects += state.answered_once
+                    self.problem = ""
                     return connection, link
             connection.close()
-            link.broken("no answer")
-            self._give_up_or_pause(link)
+            link.broken(f"nothing came within {ATTEMPT_TIMEOUT_S:g} s")
+            self._give_up_or_pause(self._failure(link))
 
     def _decided(self, link: Link) -> bool:
         return link.phase is not Phase.CONNECTING or self._state.nothing_left
 
-    def _give_up_or_pause(self, link: Link) -> None:
-        """After a connection failed: raise if it is time to, else wait a little, longer each time."""
+    def _failure(self, link: Link) -> TransportError:
+        """Why a connection is none, or none any more."""
+        target, (answered, reason) = self._transport.target, explained(link.message)
         if link.wrong_service:
-            raise WrongService(f"{self._transport.target}: {link.message}")
+            return WrongService(target, reason)
+        if answered:
+            return Refused(target, f"refused: {reason}")
+        return Unreachable(target, f"{'connection lost' if link.was_ready else 'no answer'}: {reason}")
+
+    def _give_up_or_pause(self, failure: TransportError) -> None:
+        """After a connection failed: raise if it is time to, else wait a little, longer each time."""
+        if isinstance(failure, WrongService):
+            raise failure
         state, limit_s = self._state, self._config.connect_timeout_s
         with state.cond:
+            if not state.nothing_left:
+                self.problem = failure.reason
             gone_s = time.monotonic() - state.gone_since_s
             # A camera's last frame: no fresher one will come, so do not wait for the other end.
             over = self._live and state.source_done and state.waiting is not None
             impatient = limit_s is not None and not (self._live and state.answered_once)
             if impatient and not state.nothing_left and (over or gone_s >= (limit_s or 0)):
-                raise Unreachable(
-                    f"{self._transport.target}: nobody answers there ({link.message}); is it running?"
-                )
+                raise failure
             if over:
                 state.drop_waiting(DropReason.UNSENT)
             state.hurry, pause_s = False, self._backoff.next_s()
@@ -195,8 +215,7 @@ class Sender:
             if early is not None or image is None:
                 return state.settle(entry, early or Answer.errored("INTERNAL", "no image"))
             entry.encoded_s = time.monotonic()
-            state.in_flight[entry.seq] = entry
-            state.control.sent(entry.seq)
+            state.put_in_flight(entry)
         connection.send(
             Outgoing(
                 entry.seq,

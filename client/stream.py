@@ -39,8 +39,8 @@ class DetectionStream:
             for result in stream: ...
 
     `target`: the relay's host:port, or a Transport (`client.direct.DirectTransport` for a TF Serving).
-    Raises from the iterator, after the last result: what the source raised; `Unreachable` (see
-    StreamConfig.connect_timeout_s); `WrongService` if the target does not speak the protocol.
+    Raises from the iterator, after the last result: what the source raised; `Unreachable`, `Refused` or another
+    `TransportError` (see StreamConfig.connect_timeout_s); `WrongService` if the target does not speak the protocol.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class DetectionStream:
             target = RelayTransport(target)
         self.config = config or StreamConfig()
         self._source = source
-        self._state = StreamState(target.remainder_stage, self.config.control_for(live=source.live))
+        control = self.config.control_for(live=source.live)
+        self._state = StreamState(target.remainder_stage, control, self.config.max_age_s)
         reporting = source if isinstance(source, ReportingSource) else None
         if reporting is not None:
             self._state.retry_source = reporting.retry_now
@@ -103,8 +104,11 @@ class DetectionStream:
 
     @property
     def account(self) -> Account:
-        """What became of the frames so far."""
-        return self._state.ledger.account
+        """What became of the frames up to this moment."""
+        account = Account()
+        with self._state.cond:
+            account.merge(self._state.ledger.account)
+        return account
 
     @property
     def connected(self) -> bool:
@@ -122,9 +126,19 @@ class DetectionStream:
         return "streaming" if self.connected else "backing off" if self._sender.pausing else "connecting"
 
     @property
+    def problem(self) -> str:
+        """Why there is no connection, in a line: `refused: CODE: ...`, `no answer: ...`; empty while there is one."""
+        return self._sender.problem
+
+    @property
     def reconnects(self) -> int:
         """Connections made after the first that worked."""
         return self._sender.reconnects
+
+    @property
+    def source_reconnects(self) -> int:
+        """Times that the source gave frames again after it had gone away."""
+        return int(getattr(self._source, "reconnects", 0))
 
     def retry_now(self) -> None:
         """Try again at once whatever is waited for: the source, or the other end."""

@@ -18,8 +18,8 @@ class StreamConfig:
     `max_side_px` are then the best that is sent. Nothing is adapted without a max age.
     `window`: frames that may be sent and not yet answered and taken. None: for a live source 2 at first, as many as a
     relay infers at once for one camera, then as many as keep to `max_age_s`; else 4, two on their way.
-    `connect_timeout_s`: the stream raises Unreachable if nobody answers for so long: at the start, and for a
-    source that is not live at any time; None: it tries for ever.
+    `connect_timeout_s`: the stream raises a TransportError if nobody answers, or whoever does refuses it, for so long:
+    at the start, and for a source that is not live at any time; None: it tries for ever.
     `drain_s`: how long `stop` waits for the answers of frames that were sent.
     `backoff_min_s`, `backoff_max_s`: bounds of the exponential pause between attempts to connect (with jitter).
     """

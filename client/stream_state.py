@@ -13,14 +13,16 @@ from client.ledger import Entry, Ledger
 from client.transport import Answer
 from client.types import DropReason, Status
 
+CLOSING_S = 5.0  # for a relay that stops to end a stream whose frames it has answered
+
 
 class StreamState:
     """All that changes in a stream. Methods and attributes are for who holds `cond`."""
 
-    def __init__(self, remainder_stage: str, control: AgeControl) -> None:
+    def __init__(self, remainder_stage: str, control: AgeControl, max_age_s: float) -> None:
         self.cond = threading.Condition()
         self.control = control
-        self.ledger = Ledger(remainder_stage)
+        self.ledger = Ledger(remainder_stage, max_age_s)
         self.waiting: Entry | None = None  # the frame that will be sent next
         self.in_flight: dict[int, Entry] = {}
         self.held = 0  # places of the window taken: sent, and its Result not yet taken by the caller
@@ -31,7 +33,7 @@ class StreamState:
         )  # when the other end was last there; at first, when the stream began
         self.source_done = False
         self.stopping = False
-        self.heard_s = 0.0  # when the other end said something last
+        self.unheard_s = 0.0  # since when frames go out without a word from the other end; 0: it owes none
         self.hurry = False  # whoever pauses before the next attempt to connect shall go on
         self.ended = False
         self.error: Exception | None = None
@@ -48,10 +50,11 @@ class StreamState:
         """Whether frames can be sent now."""
         return self.link is not None and self.link.phase is Phase.READY
 
-    def silent_s(self, now_s: float) -> float:
-        """How long frames have been on their way without a word from the other end."""
-        oldest = next(iter(self.in_flight.values()), None)
-        return now_s - max(self.heard_s, oldest.encoded_s) if oldest is not None else 0.0
+    def put_in_flight(self, entry: Entry) -> None:
+        """A frame goes out."""
+        self.in_flight[entry.seq] = entry
+        self.unheard_s = self.unheard_s or entry.encoded_s
+        self.control.sent(entry.seq)
 
     def settle(self, entry: Entry, answer: Answer) -> None:
         """One frame's fate."""
@@ -128,22 +131,28 @@ class Link:
     def __init__(self, state: StreamState) -> None:
         self._state = state
         self.phase = Phase.CONNECTING
+        self.was_ready = False
         self.message = ""
         self.wrong_service = False
         self.answered_any = False
         self.silent = False  # that is why it is broken
-        self.is_closing = False  # it takes no more frames
+        self.closing_s = 0.0  # when it said that it takes no more frames
 
     @property
     def is_broken(self) -> bool:
         """Whether the connection is lost."""
         return self.phase is Phase.BROKEN
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the other end takes no more frames."""
+        return self.closing_s > 0
+
     def ready(self) -> None:
         """The other end is there."""
         with self._state.cond:
             if self.phase is Phase.CONNECTING:
-                self.phase, self._state.heard_s = Phase.READY, time.monotonic()
+                self.phase, self.was_ready, self._state.unheard_s = Phase.READY, True, 0.0
                 self._state.changed()
 
     def answered(self, seq: int, answer: Answer) -> None:
@@ -151,16 +160,21 @@ class Link:
         with self._state.cond:
             entry = self._state.in_flight.pop(seq, None) if self.phase is Phase.READY else None
             if entry is not None:
-                self._state.heard_s = time.monotonic()
-                self.answered_any = self._state.answered_once = True
+                self._state.answered_once = True
+                if answer.received_s:  # else it came to its end here, without a word from there
+                    self._state.unheard_s = time.monotonic() if self._state.in_flight else 0.0
+                    self.answered_any = True
                 self._state.settle_sent(entry, answer)
 
     def check(self, silence_s: float) -> None:
-        """Give the connection up if frames have been on their way for so long, and nothing was heard."""
+        """Give the connection up if frames went out for so long and nothing was heard, or if the other end said that it
+        stops, has answered everything, and does not."""
         with self._state.cond:
-            now_s = time.monotonic()
-            silent_s = self._state.silent_s(now_s)
-            if silent_s > silence_s:
+            now_s, unheard_s = time.monotonic(), self._state.unheard_s
+            silent_s = now_s - unheard_s if unheard_s else 0.0
+            if self.closing_s and not self._state.in_flight and now_s - self.closing_s > CLOSING_S:
+                self.broken("it said that it stops, and did not")
+            elif silent_s > silence_s:
                 self.silent = True
                 for entry in self._state.in_flight.values():
                     self._state.control.answered(lost_trip(entry, now_s), now_s)
@@ -173,7 +187,7 @@ class Link:
     def closing(self) -> None:
         """The other end is about to stop."""
         with self._state.cond:
-            self.is_closing = True
+            self.closing_s = self.closing_s or time.monotonic()
             self._state.changed()
 
     def broken(self, message: str, *, wrong_service: bool = False) -> None:

@@ -102,7 +102,7 @@ class Result:
     `age_s` is the result's age in seconds: from capture until the client had the result, by the camera's
     monotonic clock. `stages_ms` names the parts of it, which add up to it: capture, decode, wait, encode, network,
     relay_queue, predict (where the model server tells its times: mesh, server, infer), relay_order, post. A frame that
-    was dropped before it was sent comes without its picture.
+    was dropped before it was sent comes without its picture. `late`: delivered, and older than the stream's max age.
     """
 
     frame: Frame
@@ -114,25 +114,45 @@ class Result:
     model_name: str = ""
     model_version: int = 0
     stages_ms: dict[str, float] = field(default_factory=dict)
+    late: bool = False
+
+
+MAX_REASONS = 64  # that are told apart; another end must not fill our memory
 
 
 @dataclass(slots=True)
 class Account:
-    """Frame conservation: captured = delivered + errored + dropped{reason}, always."""
+    """Frame conservation: captured = delivered + errored + dropped{reason}, always.
+
+    `late` of the delivered were older than the stream's max age. `codes`: the errored by gRPC status code's name.
+    """
 
     captured: int = 0
     delivered: int = 0
     errored: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    codes: Counter[str] = field(default_factory=Counter, repr=False)
 
     def add(self, result: Result) -> None:
         """Count one result; `captured` is counted where frames are captured."""
         if result.status is Status.DELIVERED:
             self.delivered += 1
+            self.late += result.late
         elif result.status is Status.ERRORED:
             self.errored += 1
+            _count(self.codes, (result.error or "").partition(":")[0])
         else:
-            self.dropped[str(result.reason)] += 1
+            _count(self.dropped, str(result.reason))
+
+    def merge(self, other: Account) -> None:
+        """Add another one's counts."""
+        self.captured += other.captured
+        self.delivered += other.delivered
+        self.errored += other.errored
+        self.dropped.update(other.dropped)
+        self.late += other.late
+        self.codes.update(other.codes)
 
     @property
     def settled(self) -> int:
@@ -143,3 +163,8 @@ class Account:
     def balanced(self) -> bool:
         """Whether every captured frame is accounted for. True only once nothing is under way."""
         return self.captured == self.settled
+
+
+def _count(counter: Counter[str], kind: str) -> None:
+    """Count one of a kind, or of "other" once there are too many kinds."""
+    counter[kind if kind in counter or len(counter) < MAX_REASONS else "other"] += 1

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,9 @@ import grpc
 from client.predict import GET_MODEL_STATUS, PREDICT
 from client.relay.config import RelayConfig
 from client.relay.main import Relay
+from client.relayed import DETECT, HELLO
 from client.types import Frame
+from client.wire import relay_pb2 as pb
 from client.wire import tfserving_pb2 as tfs
 from model.child import bound
 
@@ -299,3 +302,51 @@ class NumberSource:
 
     def close(self) -> None:
         self._closed.set()
+
+
+@dataclass
+class FakeRelay:
+    """The camera's side of a relay, answering by rote. Its behaviour may be changed while it runs.
+
+    `answer`: the messages, as bytes, that a frame is answered with. `refuse`: what each new stream is ended with.
+    `tls`: a certificate for localhost, its key beside it (see tests/client/certificates.py).
+    """
+
+    answer: Callable[[pb.Frame], list[bytes]]
+    refuse: tuple[grpc.StatusCode, str] | None = None
+    tls: Path | None = None
+    tokens: list[str] = field(default_factory=list)  # each stream's
+
+    def __enter__(self) -> Self:
+        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        _, service, method = DETECT.split("/")
+        detect = grpc.stream_stream_rpc_method_handler(self._detect, pb.Frame.FromString)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: detect}),)
+        )
+        if self.tls is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            pair = (self.tls.with_name("key.pem").read_bytes(), self.tls.read_bytes())
+            port = self._server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+        self.target = f"localhost:{port}" if self.tls else f"127.0.0.1:{port}"
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        self._server.stop(0).wait()
+
+    def _detect(self, frames: Iterator[pb.Frame], context: grpc.ServicerContext) -> Iterator[bytes]:
+        self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
+        if self.refuse is not None:
+            context.abort(*self.refuse)
+        context.send_initial_metadata((HELLO,))
+        for frame in frames:
+            yield from self.answer(frame)
+
+
+def done(frame: pb.Frame) -> list[bytes]:
+    """A frame's answer, of one who does nothing."""
+    return [pb.Result(frame_id=frame.frame_id, dropped=pb.Dropped(reason="done")).SerializeToString()]

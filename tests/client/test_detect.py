@@ -10,15 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 from rich.console import Console
 
+from client.age_control import AgeControl
 from client.choose import Choice
 from client.detect import run
 from client.detect_config import configure
@@ -30,14 +33,13 @@ from client.report import (
     outcome_text,
     printable,
     sink_text,
-    status_line,
-    status_table,
     versions_text,
 )
+from client.status import status_line, status_table
 from client.tally import MAX_KINDS, AgeHistogram, Tally
 from client.types import Account
 from model.child import bound
-from tests.client.fakes import FakeModelServer, RelayThread, response_of
+from tests.client.fakes import FakeModelServer, FakeRelay, RelayThread, done, response_of
 from tests.client.media import jpeg, picture, write_video
 from tests.client.results import NOTHING, delivered, detections, dropped, errored, frame
 
@@ -260,12 +262,31 @@ def test_a_relay_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         summary, _ = detect(source, relay=target, wait_s=0.5, every_frame=source == str(video))
         assert time.monotonic() - started < 4
         assert summary.exit_code == 1
-        assert summary.failures == (
-            f"cannot reach the relay at {target}: start it with `sightline relay`, or name it with --relay",
-        )
+        (failure,) = summary.failures
+        assert failure.startswith(f"cannot reach the relay at {target} (no answer: ")
+        assert failure.endswith("refused): start it with `sightline relay`, or name it with --relay")
     summary, _ = detect(video, video, server=target, wait_s=0.5, every_frame=True)
     assert len(summary.failures) == 1  # said once for both
     assert "--server" in summary.failures[0]
+
+
+def test_a_relay_that_refuses_is_not_one_that_is_not_there() -> None:
+    source = "synthetic:size=160x120,fps=20"
+    with FakeRelay(done, refuse=(grpc.StatusCode.UNAUTHENTICATED, "Jwt is expired")) as refusing:
+        summary, _ = detect(source, source, relay=refusing.target, wait_s=0.3)
+        (failure,) = summary.failures
+        assert failure.startswith(
+            f"the relay at {refusing.target} refused: UNAUTHENTICATED: Jwt is expired; "
+        )
+        assert "start it" not in failure
+        stop = threading.Event()
+        threading.Timer(0.5, stop.set).start()
+        summary, said = detect(source, relay=refusing.target, wait_s=9, stop=stop)
+        assert (
+            "note      synthetic-3: not connected at the end: refused: UNAUTHENTICATED: Jwt is expired"
+            in said
+        )
+        assert summary.cameras[0].problem == "refused: UNAUTHENTICATED: Jwt is expired"
 
 
 def test_an_unknown_model_ends_even_a_live_run(server: FakeModelServer) -> None:
@@ -425,7 +446,52 @@ def test_texts() -> None:
     console = Console(file=StringIO(), width=160)
     console.print(status_table([camera, camera], time.monotonic()))
     assert text_of(console).count("75 %") == 2
+    assert "late" not in line
     assert printable("a\nb\x1b") == "a?b?"
+
+
+def held_back(window: int, detail: float) -> AgeControl:
+    control = AgeControl(0.2, 2, fixed=False, adapt=True)
+    control.window, control.detail = window, detail
+    return control
+
+
+def told_of(*cameras: CameraReport) -> tuple[str, str]:
+    """The status line, and the table that a terminal gets."""
+    console = Console(file=StringIO(), width=160)
+    console.print(status_table(cameras, time.monotonic()))
+    return status_line(cameras, time.monotonic()), text_of(console)
+
+
+def test_why_a_camera_has_no_connection_and_what_holds_its_age_are_seen() -> None:
+    problem = "refused: UNAUTHENTICATED: Jwt is expired"
+    account = Account(captured=4, delivered=4, late=1)
+    away = CameraReport(
+        "door", "0", "backing off", account, Tally(), problem=problem, control=held_back(1, 0.4)
+    )
+    here = CameraReport("yard", "1", "streaming", account, Tally(), control=held_back(4, 1.0))
+    line, table = told_of(away)
+    assert line.startswith(f"door: backing off ({problem}) | ")
+    assert "| 1 late | 4 delivered" in line
+    assert line.endswith("| window 1, detail 40 %")
+    assert problem in table
+    assert "window 1, detail 40 %" in table
+    line, table = told_of(away, here, away)
+    assert line.startswith(f"cameras: 2 backing off, 1 streaming (2 {problem}) | ")
+    assert line.endswith("| window 1 to 4, detail 40 to 100 %")
+    assert f"2 {problem}" in table
+    assert told_of(replace(away, control=held_back(2, 1.0)))[0].endswith("| - objects/frame")
+
+
+def test_the_summary_tells_how_much_was_late_and_what_came_back() -> None:
+    camera = CameraReport("door", "0", "ended", Account(8, 8, late=2), Tally(), max_age_s=0.2)
+    lines = Summary((camera,), camera.account, Tally()).lines()
+    assert "late      2 of 8 delivered, 25.0 %, by their max age" in lines
+    assert not any(line.startswith("again") for line in lines)
+    again = replace(camera, reconnects=1, source_reconnects=2, max_age_s=0.0)
+    lines = Summary((again, again), camera.account, Tally()).lines()
+    assert "again     connected 2 times, opened a source 4 times" in lines
+    assert not any(line.startswith("late") for line in lines)
 
 
 def test_a_sinks_line_tells_why_results_were_lost() -> None:

@@ -1,0 +1,87 @@
+"""How a run goes, for people: its rolling status as a line or a table."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from client.report import (
+    CameraReport,
+    dropped_text,
+    milliseconds,
+    per_frame,
+    printable,
+    sum_accounts,
+    versions_text,
+)
+from client.tally import Tally
+from client.types import Account
+
+
+def status_line(cameras: Sequence[CameraReport], now: float) -> str:
+    """The state of a run in one line: the last 5 seconds, and the counts so far. `now`: time.monotonic()."""
+    total, tally = sum_accounts(c.account for c in cameras), Tally.merged(c.tally for c in cameras)
+    fps, p50_s, p99_s = tally.recent_figures(now)
+    states = Counter(camera.state for camera in cameras)
+    if len(cameras) == 1:
+        who = f"{cameras[0].camera_id}: {cameras[0].state}"
+    else:
+        who = "cameras: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    who += f" ({problems})" if (problems := problems_text(cameras)) else ""
+    parts = [
+        who, f"{fps:.1f} fps", "" if math.isnan(p50_s) else f"age p50 {milliseconds(p50_s)} p99 {milliseconds(p99_s)}",
+        f"{total.late} late" if total.late else "", _outcomes(total),
+        f"{per_frame(tally)} objects/frame", versions_text(tally.versions),
+        control_text(cameras),
+    ]  # fmt: skip
+    if tally.errors:
+        parts.append(f"last error: {next(reversed(tally.errors))}")
+    return printable(" | ".join(part for part in parts if part))
+
+
+def status_table(cameras: Sequence[CameraReport], now: float) -> Table:
+    """The same for a terminal, a row per camera."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("camera", "state"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    counts = ("late", "delivered", "errored", "dropped")
+    for name in ("fps", "p50", "p99", *counts, "objects/frame", "model", "control"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for camera in cameras:
+        account, tally = camera.account, camera.tally
+        fps, p50_s, p99_s = tally.recent_figures(now)
+        cells = (
+            camera.camera_id, camera.state, f"{fps:.1f}", milliseconds(p50_s), milliseconds(p99_s), str(account.late),
+            str(account.delivered), str(account.errored), str(account.dropped.total()), per_frame(tally),
+            versions_text(tally.versions), str(camera.control or ""),
+        )  # fmt: skip
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    table.caption, table.caption_justify = Text(printable(problems_text(cameras))), "left"
+    return table
+
+
+def problems_text(cameras: Sequence[CameraReport]) -> str:
+    """Why cameras have no connection, the most frequent reason first: `refused: CODE: ...`, and of several cameras
+    `2 refused: CODE: ...`."""
+    problems = Counter(camera.problem for camera in cameras if camera.problem).most_common(3)
+    if len(cameras) == 1:
+        return problems[0][0] if problems else ""
+    return ", ".join(f"{count} {problem}" for problem, count in problems)
+
+
+def control_text(cameras: Sequence[CameraReport]) -> str:
+    """What holds the results' age where it is not as at first: `window 1, detail 40 %`, of several cameras from the
+    least to the most: `window 1 to 4, detail 40 to 100 %`."""
+    controls = [camera.control for camera in cameras if camera.control is not None]
+    if len(controls) <= 1 or not any(map(str, controls)):
+        return str(controls[0]) if len(controls) == 1 else ""
+    windows, details = ([c.window for c in controls], [round(100 * c.detail) for c in controls])
+    return f"window {min(windows)} to {max(windows)}, detail {min(details)} to {max(details)} %"
+
+
+def _outcomes(account: Account) -> str:
+    return f"{account.delivered} delivered, {account.errored} errored, {dropped_text(account.dropped)}"

@@ -1,0 +1,157 @@
+"""A stream that is not taken: who refuses it and why is told, and what may pass is waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from client import (
+    DetectionStream,
+    Refused,
+    RelayTransport,
+    StreamConfig,
+    TransportError,
+    Unreachable,
+    WrongService,
+)
+from client.channel import explained, split_address
+from client.security import Security
+from tests.client.certificates import self_signed
+from tests.client.fakes import FakeModelServer, FakeRelay, NumberSource, RelayThread, done
+
+CONFIG = StreamConfig(max_age_s=0, connect_timeout_s=0.3, backoff_min_s=0.02, backoff_max_s=0.1)
+FULL = "refused: RESOURCE_EXHAUSTED: the relay holds 1 streams already (--max-streams)"
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
+
+
+@contextmanager
+def streaming(target: str | RelayTransport) -> Iterator[DetectionStream]:
+    """A camera's stream whose results are taken."""
+    source = NumberSource(None, live=True, interval_s=0.01)
+    with DetectionStream(source, target, CONFIG) as stream:
+        taker = threading.Thread(target=lambda: list(stream))
+        taker.start()
+        try:
+            yield stream
+        finally:
+            stream.stop()
+            taker.join(10)
+
+
+def test_a_full_relay_says_so() -> None:
+    with FakeModelServer() as server, RelayThread(server.target, max_streams=1) as relay:
+        with streaming(relay.target) as first:
+            wait_for(lambda: first.account.delivered > 0)
+            stream = DetectionStream(NumberSource(3), relay.target, CONFIG)
+            with pytest.raises(Refused, match=rf"^{relay.target}: refused: RESOURCE_EXHAUSTED: "):
+                list(stream)
+            assert stream.problem == FULL
+            assert stream.account.balanced
+        assert first.problem == ""
+
+
+def test_a_camera_that_is_refused_after_it_was_known_says_why_and_waits() -> None:
+    with FakeRelay(done) as relay, streaming(relay.target) as stream:
+        wait_for(lambda: stream.account.dropped["done"] > 0)
+        relay.refuse = grpc.StatusCode.RESOURCE_EXHAUSTED, "the relay holds 1 streams already"
+        relay.answer = lambda _frame: [b"\xff"]  # no Result: the stream ends
+        wait_for(lambda: stream.problem == "refused: RESOURCE_EXHAUSTED: the relay holds 1 streams already")
+        time.sleep(2 * (CONFIG.connect_timeout_s or 0))
+        assert stream.state in {"backing off", "connecting"}
+        relay.refuse, relay.answer = None, done
+        wait_for(lambda: stream.connected)
+        assert stream.problem == ""
+
+
+def test_who_is_not_known_is_told_what_they_say() -> None:
+    with FakeRelay(done, refuse=(grpc.StatusCode.UNAUTHENTICATED, "Jwt is expired")) as relay:
+        stream = DetectionStream(NumberSource(3), relay.target, CONFIG)
+        with pytest.raises(Refused, match="UNAUTHENTICATED: Jwt is expired"):
+            list(stream)
+        with streaming(relay.target) as camera:
+            wait_for(lambda: camera.problem == "refused: UNAUTHENTICATED: Jwt is expired")
+
+
+def test_a_certificate_of_another_authority_is_no_relay_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    security = Security(ca=self_signed(tmp_path / "other"))
+    with FakeRelay(done, tls=self_signed(tmp_path)) as relay:
+        stream = DetectionStream(NumberSource(3), RelayTransport(relay.target, security=security), CONFIG)
+        with pytest.raises(Refused, match=r"handshake failed .*CERTIFICATE_VERIFY_FAILED"):
+            list(stream)
+
+
+@pytest.mark.parametrize("what", ["gone", "empty", "two\nlines"])
+def test_a_token_that_cannot_be_read_for_a_moment_is_an_attempt_that_failed(
+    tmp_path: Path, what: str
+) -> None:
+    token, ca = tmp_path / "token", self_signed(tmp_path)
+    token.write_text("first\n")
+    with FakeRelay(done, tls=ca) as relay:
+        transport = RelayTransport(relay.target, security=Security.of_files(ca, token))
+        with streaming(transport) as stream:
+            wait_for(lambda: stream.account.dropped["done"] > 0)
+            if what == "gone":
+                token.rename(tmp_path / "aside")
+            else:
+                token.write_text("" if what == "empty" else what)
+            relay.answer = lambda _frame: [b"\xff"]  # no Result: the stream ends
+            wait_for(lambda: stream.problem.startswith("cannot connect: "))
+            if what == "gone":
+                assert stream.problem == f"cannot connect: [Errno 2] No such file or directory: '{token}'"
+            else:
+                assert "expected one line of ASCII" in stream.problem
+            relay.answer = done
+            token.write_text("second\n")
+            before = stream.account.dropped["done"]
+            wait_for(lambda: stream.account.dropped["done"] > before)
+            assert stream.problem == ""
+        assert stream.account.balanced
+    assert {relay.tokens[0], relay.tokens[-1]} == {"Bearer first", "Bearer second"}
+
+
+def test_a_certificate_that_is_not_there_at_the_start_is_told_in_the_end(tmp_path: Path) -> None:
+    transport = RelayTransport("localhost:1", security=Security(ca=tmp_path / "ca.pem"))
+    stream = DetectionStream(NumberSource(3), transport, CONFIG)
+    with pytest.raises(
+        TransportError, match=r"localhost:1: cannot connect: --ca .*ca\.pem: No such file"
+    ) as told:
+        list(stream)
+    assert not isinstance(told.value, Unreachable | Refused | WrongService)
+    assert stream.account.balanced
+
+
+@pytest.mark.parametrize(
+    ("message", "answered", "reason"),
+    [
+        ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: refused (111)",
+         False, "refused (111)"),
+        ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:1: Tls handshake failed (X)",
+         True, "Tls handshake failed (X)"),
+        ("UNAVAILABLE: no healthy upstream", False, "UNAVAILABLE: no healthy upstream"),
+        ("PERMISSION_DENIED: RBAC: access denied", True, "PERMISSION_DENIED: RBAC: access denied"),
+        ("no answer for 3 s", False, "no answer for 3 s"),
+        ("ValueError: the relay answered frame 3", False, "ValueError: the relay answered frame 3"),
+    ],
+)  # fmt: skip
+def test_who_answered_is_told_from_who_did_not(message: str, answered: bool, reason: str) -> None:
+    assert explained(message) == (answered, reason)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    for address in ("user:hunter2@host", "user:hunter2@host:8600", "user:hunter2@host:x"):
+        with pytest.raises(ValueError, match=r"--relay: expected host:port, got '\*\*\*@host") as told:
+            split_address(address, "relay")
+        assert "hunter2" not in str(told.value)
