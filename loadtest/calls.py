@@ -19,11 +19,12 @@ from client.predict import PREDICT, parse_response, request_bytes
 from client.types import DropReason, Status
 from loadtest.plan import Target
 from loadtest.profile import CallLoad
-from loadtest.stream import Seen
+from loadtest.stream import DRAIN_S, LOST, Seen
 from model.contract import INPUT_IMAGE_BYTES, SIGNATURE
 
 # An image -> the version that served it, "" where it isn't told. Raises CallError.
 Call = Callable[[bytes], str]
+WAIT_S = 0.1  # of one step for an answer, at most: then Locust gets to say that the user shall stop
 OUTSTANDING = 1000  # calls of one user under way, at most: with more, a due call is dropped as unsent
 
 
@@ -50,42 +51,57 @@ class Caller:
         self._call, self._load, self._images = call, load, images
         self._on_due, self._on_settled = on_due, on_settled
         self._pool = Pool(OUTSTANDING)
+        self._under_way: dict[int, Seen] = {}
         self._number = 0
         # Users who begin together are not in step; the same user has the same phase in each run.
         phase_s = random.Random(name).random() / load.rate if load.rate else 0.0
         self._due_s = time.monotonic() + phase_s
 
     def step(self) -> None:
-        """One call: made now and waited for, or begun when it is due."""
-        image = self._images[self._number % len(self._images)]
-        self._number += 1
+        """One call: made now and waited for, 0.1 s at a time, or begun when it is due."""
         if not self._load.rate:
-            seen = Seen(time.monotonic())
-            self._on_due(seen)
-            return self._ask(seen, image)
+            if not self._under_way:
+                self._begin(Seen(time.monotonic()))
+            self._pool.join(WAIT_S)
+            return
         gevent.sleep(max(0.0, self._due_s - time.monotonic()))
         seen = Seen(self._due_s, time.monotonic() - self._due_s)
         self._due_s += 1 / self._load.rate
-        self._on_due(seen)
-        if self._pool.full():
-            return self._settle(seen, Status.DROPPED, DropReason.UNSENT)
-        self._pool.spawn(self._ask, seen, image)
-        return None
+        self._begin(seen)
 
     def finish(self) -> None:
-        """Wait for what is under way; calls have time limits of their own."""
-        self._pool.join()
+        """Wait up to 5 s for what is under way, and call the rest lost."""
+        self._pool.join(DRAIN_S)
+        for number in list(self._under_way):
+            self._settle(number, LOST, "")
+        self._pool.kill(block=False)
 
-    def _ask(self, seen: Seen, image: bytes) -> None:
+    def _begin(self, seen: Seen) -> None:
+        number = self._number
+        self._number += 1
+        self._on_due(seen)
+        self._under_way[number] = seen
+        if self._pool.full():
+            self._settle(number, Status.DROPPED, DropReason.UNSENT)
+        else:
+            self._pool.spawn(self._ask, number, self._images[number % len(self._images)])
+
+    def _ask(self, number: int, image: bytes) -> None:
         try:
             version = self._call(image)
-        except CallError as error:
-            seen.message = f"{error.code}: {error}"
-            self._settle(seen, Status.ERRORED, error.code)
+        except (
+            Exception
+        ) as error:  # what no call foresaw is an error of it too, or a closed user would wait for ever
+            code = error.code if isinstance(error, CallError) else type(error).__name__
+            self._settle(number, Status.ERRORED, code, f"{code}: {error}")
         else:
-            self._settle(seen, Status.DELIVERED, version)
+            self._settle(number, Status.DELIVERED, version)
 
-    def _settle(self, seen: Seen, outcome: str, detail: str) -> None:
+    def _settle(self, number: int, outcome: str, detail: str, message: str = "") -> None:
+        seen = self._under_way.pop(number, None)
+        if seen is None:
+            return  # an answer after all to what was called lost
+        seen.message = message
         seen.outcome, seen.detail, seen.age_s = str(outcome), str(detail), time.monotonic() - seen.due_s
         self._on_settled(seen)
 

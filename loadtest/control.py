@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -16,7 +14,7 @@ from loadtest import report, webui
 from loadtest.plan import BEGAN, EVENTS, Plan
 from loadtest.progress import show_progress
 from loadtest.record import Store
-from loadtest.results import Run, Span
+from loadtest.results import Run, read_events
 from loadtest.search import SearchClock
 from loadtest.shape import StageClock
 
@@ -37,11 +35,12 @@ class Control:
         self.store = Store(self.plan.profile.step_s, lambda: gevent.sleep(0))
         self.clock: StageClock | SearchClock
         if self.plan.search is not None:
-            self.clock = SearchClock(self.plan.search, self.plan.profile.slo, self.store)
+            self.clock = SearchClock(self.plan.search, self.plan.profile, self.store)
         else:
             self.clock = StageClock(self.plan.profile.stages)
         self._began_s = self._ended_s = 0.0
         self._stopping = False
+        self._failure = ""
 
     def attach(self, environment: Environment, web_ui: Any) -> None:
         """Show the figures in Locust's page, if it has one; end in good order on Ctrl-C."""
@@ -59,6 +58,12 @@ class Control:
         if web_ui is not None:
             web_ui.stop()
 
+    def fail(self, message: str) -> None:
+        """A user has ended with an error. Without it the run is not what was asked for: end that too."""
+        if not self._failure:
+            self._failure = " ".join(message.split())
+            print(f"error     a user ended, so the run does: {self._failure}", flush=True)
+
     def begin(self) -> None:
         """The load begins. With Locust's page that may happen more than once; the last run is kept."""
         if self._ended_s:
@@ -69,7 +74,7 @@ class Control:
     def users(self) -> int | None:
         """How many users there shall be now; None: the run is over."""
         orphan = os.getppid() != self._parent  # who started us was killed outright
-        return None if self._stopping or orphan else self.clock.users()
+        return None if self._stopping or self._failure or orphan else self.clock.users()
 
     @property
     def ended(self) -> bool:
@@ -90,16 +95,6 @@ class Control:
         run = Run(
             self.plan.profile, vars(self.plan.target), self._began_s, self._ended_s, self.store,
             self.clock.plateaus, read_events(self.plan.folder / EVENTS, self._ended_s), found=found,
+            failure=self._failure,
         )  # fmt: skip
         return report.write(run, self.plan.folder)
-
-
-def read_events(path: Path, ended_s: float) -> list[Span]:
-    """What was switched on and off in the mesh, if anything was: lines of name, component, on, unix time."""
-    spans: dict[str, Span] = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        event = json.loads(line)
-        name, component, unix_s = event["name"], event["component"], event["unix_s"]
-        begin_s, end_s = (unix_s, ended_s) if event["on"] else (spans[name].begin_s, unix_s)
-        spans[name] = Span(name, begin_s, end_s, component)
-    return list(spans.values())

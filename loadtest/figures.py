@@ -6,28 +6,36 @@ from collections.abc import Sequence
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.profile import CallLoad
 from loadtest.queueing import Model
-from loadtest.record import DELIVERED, Window, percentile_s
+from loadtest.record import DELIVERED, Window, known, percentile_s
 from loadtest.results import Point, Run
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
+COLUMNS = ("mean", *(f"p{percent:g}" for percent in PERCENTS), "max")  # of `milliseconds`
+CLOSED = " (closed)"
+HELD = {True: "yes", False: "no", None: ""}
 
 
 def curves(run: Run) -> dict[str, HdrHistogram]:
-    """Ages by kind of user ("camera"), and by version where there are several ("camera v2")."""
+    """Ages by kind of user ("camera"), and by version where there are several ("camera v2").
+
+    Callers that wait for each answer are "predict (closed)": of a stall they tell once, however long it was.
+    """
     found = {}
-    for user in run.profile.users:
+    for user, load in run.profile.users.items():
         window = run.window(user)
+        name = f"{user}{CLOSED}" if isinstance(load, CallLoad) and not load.rate else user
         if window.delivered:
-            found[user] = window.ages
+            found[name] = window.ages
         if len(window.delivered) > 1:
-            found |= {f"{user} {version}": values for version, values in sorted(window.delivered.items())}
+            found |= {f"{name} {version}": values for version, values in sorted(window.delivered.items())}
     return found
 
 
 def milliseconds(values: HdrHistogram) -> dict[str, float]:
-    """Mean, percentiles and maximum."""
-    at = {f"p{percent:g}": percentile_s(values, percent) * 1e3 for percent in PERCENTS}
+    """Mean, percentiles and maximum; without p99.9 where there are too few values for it."""
+    at = {f"p{p:g}": percentile_s(values, p) * 1e3 for p in PERCENTS if known(values, p)}
     return {"mean": float(values.get_mean_value()) / 1e3, **at, "max": percentile_s(values, 100) * 1e3}
 
 
@@ -37,11 +45,14 @@ def fates(window: Window) -> dict[str, int]:
 
 
 def point_table(points: Sequence[Point], model: Model | None) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of a curve, by load; what the queueing model makes of it where there is one."""
+    """Titles and cells of a curve, by load; whether a search's goals held, and what the queueing model makes of it."""
     header = ["users", "offered/s", "delivered/s", "delivered %", " mean ms", "  p50 ms", "  p99 ms"]
+    searched = any(p.held is not None for p in points)
     rows = []
     for p in sorted(points, key=lambda p: p.offered_per_s):
         values = (p.offered_per_s, p.delivered_per_s, p.delivered_percent, p.mean_ms, p.p50_ms, p.p99_ms)
         row = [str(p.users), *(f"{value:.1f}" for value in values)]
+        row += [HELD[p.held]] if searched else []
         rows.append([*row, f"{model.mean_ms(p.offered_per_s):.1f}"] if model else row)
+    header += ["held"] if searched else []
     return [*header, f"M/D/{model.servers} mean ms"] if model else header, rows

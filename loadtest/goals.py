@@ -40,7 +40,8 @@ def window_value(window: Window, goal: Goal) -> float:
         ages = window.delivered.get(goal.version) if goal.version else window.ages
         return percentile_s(ages, goal.at) * 1e3 if ages is not None else math.nan
     if goal.metric == "lost":
-        return float(window.count(LOST)) if window.offered else math.nan
+        # What has no answer yet when a search judges is lost to it: a camera tells of lost frames when it ends.
+        return float(window.count(LOST) + window.unsettled) if window.offered else math.nan
     if goal.metric == "version_percent":
         served = window.delivered.get(goal.version)
         total = window.count(DELIVERED)
@@ -48,8 +49,14 @@ def window_value(window: Window, goal: Goal) -> float:
     return 100 * window.share(goal.metric.removesuffix("_percent"))
 
 
+def _lost(run: Run, goal: Goal) -> float:
+    """Of all frames of the run, of the warm-up and the end too: none may be forgotten."""
+    span_s = (run.span(goal.during).begin_s, run.span(goal.during).end_s) if goal.during else (0.0, math.inf)
+    return window_value(run.store.window(*span_s, goal.user), goal)
+
+
 def _recovery_s(run: Run, goal: Goal) -> float:
-    """Slots are counted in full: a frame lost in the first second after the end makes it a second."""
+    """Slots are counted in full, that of the event's end too: what was lost before it and after can't be told apart."""
     event = run.span(goal.during)
     if not event.end_s:
         return math.nan
@@ -60,7 +67,7 @@ def _recovery_s(run: Run, goal: Goal) -> float:
         for series, slots in run.store.series.items()
         if split(series)[0] in run.store.offered and split(series)[1] != DELIVERED
         for slot in slots
-        if event.end_s <= slot and slot + run.store.step_s <= until_s
+        if event.end_s < slot + run.store.step_s <= until_s
     ]
     return max((slot + run.store.step_s - event.end_s for slot in bad), default=0.0)
 
@@ -73,4 +80,8 @@ def _drift_percent(run: Run, goal: Goal) -> float:
     return 100 * (percentile_s(last, 50) / percentile_s(first, 50) - 1)
 
 
-OF_RUN: dict[str, Callable[[Run, Goal], float]] = {"recovery_s": _recovery_s, "drift_percent": _drift_percent}
+OF_RUN: dict[str, Callable[[Run, Goal], float]] = {
+    "lost": _lost,
+    "recovery_s": _recovery_s,
+    "drift_percent": _drift_percent,
+}

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from loadtest.results import Point
 
 HOLDS_PERCENT = 99.0  # of what is offered is delivered, up to the knee
+LEAST_POINTS = 3
 PAST = 1.05  # offered so much more than the most that comes out: then the knee was passed
 
 
@@ -27,7 +28,7 @@ def find_knee(points: Sequence[Point]) -> Knee | None:
 
     Nearest by absolute differences, not squares: far past its knee a deployment may deliver much less than it could.
     """
-    if len(points) < 3:
+    if len(points) < LEAST_POINTS:
         return None
     offered = np.array([point.offered_per_s for point in points])
     delivered = np.array([point.delivered_per_s for point in points])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,10 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.control import Control
 from loadtest.images import load_images
-from loadtest.plan import Plan
+from loadtest.plan import FAILED, Plan
 from loadtest.probe import watch_loop
 from loadtest.record import Recorder
+from loadtest.shape import SPAWN_RATE
 from loadtest.users import USERS, CameraUser, PredictUser, RestUser, Session
 from model.child import end_with
 
@@ -28,7 +30,6 @@ __all__ = ["CameraUser", "PredictUser", "RestUser", "Shape"]
 
 FLUSH_S = 1.0
 CHANNELS = 5000  # of a process, at most; threads are made when they are needed
-SPAWN_RATE = 100.0  # a second: cameras do not come one by one after a power cut; Locust warns of more
 
 runners.WORKER_REPORT_INTERVAL = FLUSH_S  # Locust's 3 s would keep a search waiting
 
@@ -71,18 +72,33 @@ def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
     environment.stop_timeout = control.STOP_S
     session.fire = environment.events.request.fire
     if isinstance(runner, MasterRunner):
-        environment.events.worker_report.add_listener(
-            lambda client_id, data: control.store.add(data["sightline"], client_id)
-        )
+        environment.events.worker_report.add_listener(_take_in)
     elif isinstance(runner, WorkerRunner):
         environment.events.report_to_master.add_listener(
-            lambda client_id, data: data.update(sightline=recorder.flush(_nap))
+            lambda client_id, data: data.update(sightline=recorder.flush(_nap) | {"unix_s": time.time()})
         )
         gevent.signal_handler(signal.SIGINT, runner.quit)
     else:
         runner.greenlet.spawn(_flush_here)
-    if not isinstance(runner, WorkerRunner):
+    if isinstance(runner, WorkerRunner):
+        # What no user foresees, from Locust, which would go on without it.
+        environment.events.user_error.add_listener(
+            lambda user_instance, exception, tb: runner.send_message(FAILED, repr(exception))
+        )
+    else:
+        environment.events.user_error.add_listener(
+            lambda user_instance, exception, tb: control.fail(repr(exception))
+        )
+        runner.register_message(FAILED, lambda environment, msg, **_: control.fail(msg.data))
         control.attach(environment, web_ui)
+
+
+def _take_in(client_id: str, data: dict[str, Any]) -> None:
+    """A worker's figures. The least time that one took to come tells how far its clock is behind the master's."""
+    fragment = data["sightline"]
+    behind_s = time.time() - fragment["unix_s"]
+    fragment["behind_s"] = {client_id: min(behind_s, control.store.behind_s.get(client_id, behind_s))}
+    control.store.add(fragment, client_id)
 
 
 def _flush_here() -> None:

@@ -20,7 +20,9 @@ from model.contract import MODEL_NAME
 
 VARIABLE = "SIGHTLINE_LOAD_PLAN"
 PLAN, RESULT, REPORT, TIMELINE = "plan.json", "result.json", "report.html", "timeline.csv"
+COMPARISON = "compare.html"
 BEGAN, EVENTS = "began", "events.jsonl"  # what the load and whoever switches the mesh tell each other
+FAILED = "sightline-failed"  # a user's message to the master: what ended it
 SIGNING_KEY = "token-key.pem"  # as mesh.tokens names it
 
 

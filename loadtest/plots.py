@@ -119,7 +119,8 @@ def latency(line: Timeline) -> str:
         (axes,) = made.axes
         for percent, colour in ((50, BLUE), (90, GREEN), (99, ORANGE), (100, RED)):
             label = "max" if percent == 100 else f"p{percent}"
-            axes.plot(line.seconds, line.ages_ms(percent), color=colour, label=label, lw=1.4)
+            # A dot for each slot: one between two in which nothing was delivered has no line.
+            axes.plot(line.seconds, line.ages_ms(percent), ".-", color=colour, label=label, lw=1.4, ms=3)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(

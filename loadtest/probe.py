@@ -26,7 +26,8 @@ def watch_loop(recorder: Recorder, unix_s: Callable[[], float] = time.time) -> N
         gevent.sleep(EVERY_S)
         pool.apply(time.monotonic)
         now = time.monotonic()
-        recorder.add(LAG, unix_s(), max(0.0, now - due_s))
+        # A stall takes the place of all the samples that were due in it: as one of many it would not show.
+        recorder.add_paced(LAG, unix_s(), max(0.0, now - due_s), EVERY_S)
         if now >= cpu_due_s:
             cpu_due_s = now + CPU_EVERY_S
             recorder.cpu_percent = max(recorder.cpu_percent, process.cpu_percent())

@@ -131,6 +131,12 @@ class Profile:
         kinds = {"camera": self.camera, "predict": self.predict, "rest": self.rest}
         return {name: load for name, load in kinds.items() if load is not None}
 
+    @property
+    def rate_per_user(self) -> float | None:
+        """Frames or calls a second that each user makes; None where they differ, or wait for answers (closed)."""
+        rates = {load.fps if isinstance(load, CameraLoad) else load.rate for load in self.users.values()}
+        return min(rates) or None if len(rates) == 1 else None
+
     def _problems(self) -> Iterator[str]:
         names = [stage.name for stage in self.stages if stage.name] + [event.name for event in self.events]
         if twice := {name for name in names if names.count(name) > 1}:

@@ -7,6 +7,7 @@ within one process, into the Store, which merges them. Percentiles come out of m
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,12 @@ def histogram() -> HdrHistogram:
 def percentile_s(of: HdrHistogram, percent: float) -> float:
     """The seconds that `percent` (0..100) of the values do not exceed; NaN where there is none."""
     return float(of.get_value_at_percentile(percent)) / 1e6 if of.total_count else float("nan")
+
+
+def known(of: HdrHistogram, percent: float) -> bool:
+    """Whether there are enough values for a percentile: with fewer than 1,000 the maximum would pass for p99.9."""
+    count = int(of.total_count)
+    return count * (100 - percent) >= 100 - 1e-6 if percent < 100 else count > 0
 
 
 def fate(user: str, status: str, detail: str = "") -> str:
@@ -71,6 +78,11 @@ class Recorder:
         value_us = min(max(1, round(seconds * 1e6)), MOST_US)
         self._series[series, self._slot(due_unix_s)].record_value(value_us)
 
+    def add_paced(self, series: str, due_unix_s: float, seconds: float, every_s: float) -> None:
+        """A value of a series that has one every `every_s`: one that is longer stands for those that it displaced."""
+        value_us = min(max(1, round(seconds * 1e6)), MOST_US)
+        self._series[series, self._slot(due_unix_s)].record_corrected_value(value_us, round(every_s * 1e6))
+
     def problem(self, message: str) -> None:
         """Count what an error said. Kinds beyond 20 are "other": another end must not fill our memory."""
         self._problems[message if message in self._problems or len(self._problems) < KINDS else "other"] += 1
@@ -97,7 +109,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Window:
-    """What was due in some span of time.
+    """What was due in some span of time, `seconds` long.
 
     `delivered`: times of what was delivered, by served version ("v1"; "" where it is not told); `others`: how many
     frames each other series of fates has.
@@ -122,6 +134,11 @@ class Window:
             return sum(int(values.total_count) for values in self.delivered.values())
         return sum(count for series, count in self.others.items() if split(series)[1] == status)
 
+    @property
+    def unsettled(self) -> int:
+        """How many frames have no fate yet."""
+        return self.offered - self.count(DELIVERED) - sum(self.others.values())
+
     def share(self, status: str) -> float:
         """The same as a share (0..1) of what was offered; NaN where nothing was."""
         return self.count(status) / self.offered if self.offered else float("nan")
@@ -141,6 +158,9 @@ class Store:
     totals: dict[str, HdrHistogram] = field(default_factory=lambda: defaultdict(histogram))
     problems: Counter[str] = field(default_factory=Counter)
     cpu_percent: dict[str, float] = field(default_factory=dict)  # of each process, its most
+    behind_s: dict[str, float] = field(
+        default_factory=dict
+    )  # of each worker's clock, and the way of its report
 
     def add(self, fragment: Fragment, source: str = "local") -> None:
         """Take in one process' fragment."""
@@ -153,6 +173,7 @@ class Store:
                 self.totals[name].decode_and_add(text)
                 self.pause()
         self.problems.update(fragment["problems"])
+        self.behind_s.update(fragment.get("behind_s", {}))
         self.cpu_percent[source] = max(self.cpu_percent.get(source, 0.0), fragment["cpu_percent"])
 
     def values(self, series: str, begin_s: float = 0, end_s: float = float("inf")) -> HdrHistogram:
@@ -166,13 +187,16 @@ class Store:
         return total
 
     def window(self, begin_s: float, end_s: float, user: str = "") -> Window:
-        """What was due in the slots that lie between two unix times, of one kind of user, or of all."""
-        offered, slots = 0, set()
+        """What was due in the slots that lie between two unix times, of one kind of user, or of all.
+
+        Slots in which nothing was due count as time too. Without a bound it is the first slot that has something, or
+        the last.
+        """
+        offered = 0
         for name, counts in self.offered.items():
             if not user or name == user:
                 inside = [slot for slot in list(counts) if begin_s <= slot and slot + self.step_s <= end_s]
                 offered += sum(counts[slot] for slot in inside)
-                slots.update(inside)
         delivered: dict[str, HdrHistogram] = {}
         others: dict[str, int] = {}
         for series in [name for name in self.series if split(name)[0] in self.offered]:
@@ -184,11 +208,16 @@ class Store:
                 delivered.setdefault(detail, histogram()).add(values)
             elif values.total_count:
                 others[series] = int(values.total_count)
-        return Window(len(slots) * self.step_s, offered, delivered, others)
+        return Window(len(self.slots(begin_s, end_s)) * self.step_s, offered, delivered, others)
 
-    def slots(self) -> list[int]:
-        """Every slot in which something was due, in order."""
-        return sorted({slot for counts in self.offered.values() for slot in counts})
+    def slots(self, begin_s: float, end_s: float) -> range:
+        """Every slot that lies between two unix times, whether something was due in it or not."""
+        if begin_s <= 0 or math.isinf(end_s):
+            used = [slot for counts in list(self.offered.values()) for slot in list(counts)]
+            begin_s = max(begin_s, min(used, default=0))
+            end_s = min(end_s, max(used, default=0) + self.step_s) if used else 0
+        first, last = math.ceil(begin_s / self.step_s), int(end_s // self.step_s)
+        return range(first * self.step_s, last * self.step_s, self.step_s)
 
     def dump(self) -> Fragment:
         """All of it as one fragment, for a file."""
@@ -204,4 +233,5 @@ class Store:
             },
             "problems": dict(self.problems),
             "cpu_percent": max(self.cpu_percent.values(), default=0.0),
+            "behind_s": dict(self.behind_s),
         }

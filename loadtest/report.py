@@ -17,7 +17,8 @@ from loadtest.plan import REPORT, RESULT, TIMELINE
 from loadtest.queueing import fit
 from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST, percentile_s
 from loadtest.results import Run
-from loadtest.sections import sections
+from loadtest.sections import about, sections
+from loadtest.trust import warnings as doubts
 
 OK, MISSED, DOUBTFUL = 0, 1, 3  # exit status; 2 is for usage
 STATUSES = (DELIVERED, ERRORED, DROPPED, LOST)
@@ -26,7 +27,7 @@ PROBLEMS = 5  # messages that the terminal gets
 
 def write(run: Run, folder: Path) -> int:
     """Write the three files into `folder`, print the summary, and return the exit status."""
-    checks, warnings, points = check(run), run.warnings(), run.points()
+    checks, warnings, points = check(run), doubts(run), run.points()
     knee = find_knee(points)
     summary = {
         "exit_status": status(run, checks, warnings),
@@ -62,8 +63,11 @@ def status(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> int:
 def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee | None) -> Iterator[str]:
     """The summary for a terminal."""
     window = run.window()
-    yield f"frames    {window.offered} due = " + " + ".join(
-        f"{window.count(kind)} {kind}" for kind in STATUSES
+    of = f" ({about(run)[0].lower()}{about(run)[1:]})" if run.answers else ""
+    yield (
+        f"frames    {window.offered} due = "
+        + " + ".join(f"{window.count(kind)} {kind}" for kind in STATUSES)
+        + of
     )
     for name, count in sorted(window.others.items()):
         yield f"          {count} {name}"
@@ -96,7 +100,9 @@ def answer(run: Run) -> str:
     if not users:
         return f"not even one user{fps} holds: {goals}"
     more = "at least " if users == run.found["most"] else ""
-    return f"{more}{users} users{fps} hold: {goals}"
+    held = [trial.held for trial in run.answers]
+    trials = f" in {sum(map(bool, held))} of {len(held)} trials" if held else ""
+    return f"{more}{users} users{fps} hold{trials}: {goals}"
 
 
 def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:

@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.profile import Profile
-from loadtest.record import DELIVERED, LAG, LATENESS, Store, Window, percentile_s
-from loadtest.shape import Plateau
+from loadtest.record import DELIVERED, Store, Window, percentile_s
+from loadtest.shape import TAIL_S, Plateau
 
-TAIL_S = 0.5  # before the users' end: Locust's work for that delays the last results
-SETTLE_S = 1.0  # of a plateau: users connect, the frames of the one before come to an end
 PACKAGES = ("sightline", "locust", "gevent", "grpcio", "hdrhistogram")
-# The generator's own delay may be a tenth of what it measures at p99, or 2 ms, which a busy machine's scheduler takes.
-OWN_SHARE, OWN_LEAST_S = 0.1, 0.002
-CPU_LIMIT = 90.0  # percent of a core: a process has one thread of Python
 
 
 @dataclass(frozen=True)
@@ -45,11 +40,12 @@ class Point:
     mean_ms: float
     p50_ms: float
     p99_ms: float
+    held: bool | None = None  # a search's goals
 
 
 @dataclass
 class Run:
-    """All of one run. Unix seconds. `found`: what a search came to; None for a profile's run."""
+    """All of one run. Unix seconds. `found`: what a search came to; None for a profile's run. `failure`: of a user."""
 
     profile: Profile
     target: Mapping[str, str]
@@ -60,6 +56,7 @@ class Run:
     events: Sequence[Span] = ()
     machine: Mapping[str, str] = field(default_factory=lambda: describe_machine())
     found: Mapping[str, Any] | None = None
+    failure: str = ""
 
     @property
     def load_end_s(self) -> float:
@@ -67,14 +64,32 @@ class Run:
         return self.plateaus[-1].end_s if self.plateaus else self.ended_s
 
     def window(self, user: str = "", during: str = "") -> Window:
-        """What was due after the warm-up, or during a named stage or event; without the last half second."""
+        """What was due after the warm-up, or during a named stage or event; without the last half second.
+
+        Of a search: in the last trial of its answer. All trials together, of any number of users, would say nothing.
+        """
+        if answers := self.answers:
+            return self.store.window(*answers[-1].steady_s, user)
         span = self.span(during) if during else Span("", self.began_s + self.profile.warmup_s, math.inf)
         return self.store.window(span.begin_s, min(span.end_s, self.load_end_s - TAIL_S), user)
 
-    def slots(self) -> list[int]:
+    @property
+    def answers(self) -> list[Plateau]:
+        """A search's trials of what it came to; none where there is no answer."""
+        users = self.found["users"] if self.found is not None else None
+        return [plateau for plateau in self.plateaus if users and plateau.users == users]
+
+    @property
+    def decisive(self) -> list[Plateau]:
+        """Where the generator has to be fast enough: all plateaus; of a search those next to its answer."""
+        if self.found is None:
+            return list(self.plateaus)
+        failed = [p.users for p in self.plateaus if p.users > (self.found["users"] or 0)]
+        return [*self.answers, *(p for p in self.plateaus if failed and p.users == min(failed))]
+
+    def slots(self) -> Sequence[int]:
         """The slots of time that lie within the run as a whole."""
-        inside = (self.began_s, self.load_end_s - self.store.step_s)
-        return [slot for slot in self.store.slots() if inside[0] <= slot <= inside[1]]
+        return self.store.slots(self.began_s, self.load_end_s)
 
     def span(self, name: str) -> Span:
         """A stage or event by its name. One that did not happen is empty."""
@@ -88,22 +103,14 @@ class Run:
     @property
     def unaccounted(self) -> int:
         """Frames that were due and whose fate nobody told: 0, or a generating process died."""
-        all_of_it = self.store.window(0, math.inf)
-        return all_of_it.offered - all_of_it.count(DELIVERED) - sum(all_of_it.others.values())
-
-    def warnings(self) -> list[str]:
-        """Why the figures are not to be trusted: the generator itself was the bottleneck, or lost count."""
-        return [
-            *own_limits(self),
-            *([f"{self.unaccounted} frames are not accounted for"] * (self.unaccounted != 0)),
-        ]
+        return self.store.window(0, math.inf).unsettled
 
     def save(self, path: Path, summary: Mapping[str, Any]) -> None:
         """Write all of it as JSON, the summary first; `read_run` takes it back."""
         data = {
             **summary,
             "profile": self.profile.to_dict(), "target": dict(self.target), "machine": dict(self.machine),
-            "began_s": self.began_s, "ended_s": self.ended_s, "found": self.found,
+            "began_s": self.began_s, "ended_s": self.ended_s, "found": self.found, "failure": self.failure,
             "plateaus": [asdict(plateau) for plateau in self.plateaus],
             "events": [asdict(event) for event in self.events],
             "histograms": self.store.dump(),
@@ -124,7 +131,7 @@ def read_run(folder: Path) -> Run:
         return Run(
             profile, data["target"], data["began_s"], data["ended_s"], store,
             [Plateau(**item) for item in data["plateaus"]], [Span(**item) for item in data["events"]],
-            data["machine"], data["found"],
+            data["machine"], data["found"], data.get("failure", ""),
         )  # fmt: skip
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; name the folder of a run of `sightline load`") from None
@@ -132,9 +139,25 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{path}: not the result of a run ({type(error).__name__}: {error})") from None
 
 
+def read_events(path: Path, ended_s: float) -> list[Span]:
+    """What was switched on and off in the mesh, if anything was: lines of name, component, on, unix time."""
+    spans: dict[str, Span] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        event = json.loads(line)
+        name, component, unix_s = event["name"], event["component"], event["unix_s"]
+        begin_s, end_s = (unix_s, ended_s) if event["on"] else (spans[name].begin_s, unix_s)
+        spans[name] = Span(name, begin_s, end_s, component)
+    return list(spans.values())
+
+
+def point_window(store: Store, plateau: Plateau) -> Window:
+    """What was due in a plateau while its users were steady."""
+    return store.window(*plateau.steady_s)
+
+
 def point(store: Store, plateau: Plateau) -> Point | None:
-    """A plateau's figures, without its first second and last half; None if that leaves nothing."""
-    window = store.window(plateau.begin_s + SETTLE_S, plateau.end_s - TAIL_S)
+    """A plateau's figures while its users were steady; None if that leaves nothing."""
+    window = point_window(store, plateau)
     if not window.offered:
         return None
     ages = window.ages
@@ -146,32 +169,8 @@ def point(store: Store, plateau: Plateau) -> Point | None:
         mean_ms=float(ages.get_mean_value()) / 1e3 if ages.total_count else math.nan,
         p50_ms=percentile_s(ages, 50) * 1e3,
         p99_ms=percentile_s(ages, 99) * 1e3,
+        held=plateau.held,
     )
-
-
-def own_delay_s(run: Run, series: str) -> float:
-    """How late the generator itself was at p99 (LATENESS or LAG), in the measured time; NaN if that is not known."""
-    return percentile_s(
-        run.store.values(series, run.began_s + run.profile.warmup_s, run.load_end_s - TAIL_S), 99
-    )
-
-
-def own_limits(run: Run) -> list[str]:
-    """Where the generator was slower than what it measures."""
-    ages = run.window().ages
-    allowed_s = max(OWN_SHARE * percentile_s(ages, 99), OWN_LEAST_S) if ages.total_count else OWN_LEAST_S
-    found = []
-    for series, what in ((LATENESS, "sent frames"), (LAG, "noticed results")):
-        own_s = own_delay_s(run, series)
-        if own_s > allowed_s:
-            found.append(
-                f"the load generator {what} {own_s * 1e3:.1f} ms late at p99, more than {allowed_s * 1e3:.1f} ms: "
-                "the figures are partly its own (give it more processes, or a machine to itself)"
-            )
-    cpu = max(run.store.cpu_percent.values(), default=0.0)
-    if cpu > CPU_LIMIT:
-        found.append(f"a process of the load generator used {cpu:.0f} % of a core: add --processes")
-    return found
 
 
 def describe_machine() -> dict[str, str]:

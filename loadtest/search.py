@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 from loadtest.goals import window_value
 from loadtest.plan import Search
-from loadtest.profile import Goal
+from loadtest.profile import Profile
 from loadtest.record import DELIVERED, Store, Window
-from loadtest.shape import Plateau
+from loadtest.results import point_window
+from loadtest.shape import TAIL_S, Plateau, settling_s
+from loadtest.trust import short_percent
 
 FINE = 0.05  # the answer is that near to the least number that failed, or one user
 LATE_S = 2.0  # answers to the last frames of a trial, and the workers' reports
@@ -55,8 +57,8 @@ def trials(most: int) -> Generator[tuple[int, float], tuple[bool, bool], int]:
 class SearchClock:
     """The trials in time, to be asked like a StageClock."""
 
-    def __init__(self, search: Search, goals: Sequence[Goal], store: Store) -> None:
-        self._search, self._goals, self._store = search, goals, store
+    def __init__(self, search: Search, profile: Profile, store: Store) -> None:
+        self._search, self._profile, self._store = search, profile, store
         self._trials = trials(search.most)
         self.plateaus: list[Plateau] = []
         self.answer: int | None = None
@@ -80,24 +82,28 @@ class SearchClock:
 
     def _begin(self, trial: tuple[int, float]) -> int:
         users, times = trial
-        now = time.time()
-        self._due_s = now + self._search.settle_s + times * self._search.measure_s
-        self.plateaus.append(Plateau(users, now))
+        now, before = time.time(), self.plateaus[-1].users if self.plateaus else 0
+        settle_s = settling_s(users, before, self._search.settle_s)
+        self._due_s = now + settle_s + times * self._search.measure_s + TAIL_S
+        self.plateaus.append(Plateau(users, now, settle_s=settle_s))
         return users
 
     def _judge(self, trial: Plateau) -> tuple[bool, bool]:
-        window = self._store.window(trial.begin_s + self._search.settle_s, trial.end_s)
-        return holds(window, self._goals), not 100 * window.share(DELIVERED) >= CLEAR_PERCENT
+        """A trial in which the generator offered less than it should has not held, and is repeated."""
+        window = point_window(self._store, trial)
+        short = short_percent(self._profile, trial, window) is not None
+        trial.held = not short and holds(window, self._profile)
+        return trial.held, not short and not 100 * window.share(DELIVERED) >= CLEAR_PERCENT
 
     def found(self) -> dict[str, Any]:
         """The answer for the report; `users` is None if the search was stopped."""
         return {
             "users": self.answer,
             "most": self._search.most,
-            "goals": [str(goal) for goal in self._goals],
+            "goals": [str(goal) for goal in self._profile.slo],
         }
 
 
-def holds(window: Window, goals: Sequence[Goal]) -> bool:
+def holds(window: Window, profile: Profile) -> bool:
     """Whether what was due in a window meets all goals; False where nothing was."""
-    return bool(window.offered) and all(goal.allows(window_value(window, goal)) for goal in goals)
+    return bool(window.offered) and all(goal.allows(window_value(window, goal)) for goal in profile.slo)

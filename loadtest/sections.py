@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from loadtest import plots
-from loadtest.figures import curves, fates, milliseconds, point_table
-from loadtest.knee import Knee
+from loadtest.figures import CLOSED, COLUMNS, curves, fates, milliseconds, point_table
+from loadtest.knee import HOLDS_PERCENT, LEAST_POINTS, Knee
 from loadtest.page import Section
 from loadtest.queueing import fit
 from loadtest.record import STAGE, split
@@ -48,9 +48,7 @@ def load_section(run: Run, points: Sequence[Point], knee: Knee | None) -> Sectio
     limits_ms = [
         g.max for g in run.profile.slo if g.metric == "age_ms" and g.max is not None and not g.during
     ]
-    note = "No more came out than was offered: the knee was not passed."
-    if knee is not None:
-        note = f"No more than {knee.per_s:.0f} frames/s come out; {knee.users} users is the most tried that held."
+    note = knee_note(points, knee)
     model = fit(points, knee)
     if model is not None:
         note += (
@@ -62,6 +60,17 @@ def load_section(run: Run, points: Sequence[Point], knee: Knee | None) -> Sectio
     return Section("Load and knee", picture, note, header, rows)
 
 
+def knee_note(points: Sequence[Point], knee: Knee | None) -> str:
+    """What the curve says of the knee."""
+    if knee is not None:
+        return f"No more than {knee.per_s:.0f} frames/s come out; {knee.users} users is the most tried that held."
+    if all(p.delivered_percent >= HOLDS_PERCENT for p in points):
+        return "All that was offered came out: the knee was not passed."
+    if len(points) < LEAST_POINTS:
+        return f"Not all that was offered came out; {len(points)} loads are too few to tell a knee."
+    return "Not all that was offered came out, but no knee can be told."
+
+
 def percentile_section(run: Run) -> Section:
     """What share of the frames was delivered within what time."""
     shown = curves(run)
@@ -69,16 +78,31 @@ def percentile_section(run: Run) -> Section:
         return Section("Percentiles", note="Nothing was delivered.")
     rows = []
     for name, values in shown.items():
-        rows.append((name, str(values.total_count), *(f"{ms:.2f}" for ms in milliseconds(values).values())))
-    header = ("", "frames", *milliseconds(run.window().ages))
-    return Section("Percentiles", plots.percentiles(shown), "Of the run after its warm-up, ms.", header, rows)
+        at = milliseconds(values)
+        cells = (f"{at[column]:.2f}" if column in at else "" for column in COLUMNS)
+        rows.append((name, str(values.total_count), *cells))
+    note = f"{about(run)}, ms."
+    if any(CLOSED in name for name in shown):
+        note += " Closed: one call after another, so a stall counts once, however long."
+    return Section("Percentiles", plots.percentiles(shown), note, ("", "frames", *COLUMNS), rows)
+
+
+def about(run: Run) -> str:
+    """What the figures are of."""
+    if answers := run.answers:
+        return f"Of the last trial of {answers[-1].users} users"
+    return "Of the run after its warm-up" if run.profile.warmup_s else "Of the run"
 
 
 def fate_section(run: Run, line: plots.Timeline) -> Section:
     """What became of the frames."""
     window, kinds = run.window(), line.kinds()
     picture = plots.stacked(line, kinds, "frames/s") if kinds else ""
-    note = "Every frame that was due is one of these." if kinds else "All were delivered."
+    note = (
+        f"{about(run)}; every frame that was due is one of these."
+        if window.others
+        else f"{about(run)}: all were delivered."
+    )
     rows = [
         (name, str(count), f"{100 * count / window.offered:.3f}" if window.offered else "")
         for name, count in fates(window).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.known_server import PERIOD_S
+from loadtest.known_server import PERIOD_S, delays_s, stall_s
 from loadtest.launch import LaunchConfig, launch
 from loadtest.plan import Plan, Target
 from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
@@ -24,64 +25,77 @@ from model.child import bound
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 ALLOWED = 0.02
 PERIODS = 5  # of the server's stalls that are measured
-USERS = 16
+USERS = 16  # half of them cameras
+FPS, RATE = 10.0, 20.0
 
 
 @dataclass(frozen=True)
 class Truth:
-    """One percentile in milliseconds: as it was injected, and as it was measured."""
+    """One figure: a percentile in milliseconds or a number of frames, as it has to be, and as it was measured."""
 
     what: str
-    percent: float
-    injected_ms: float
-    measured_ms: float
+    figure: str
+    truth: float
+    measured: float
 
     @property
     def off(self) -> float:
         """The measured value's error as a share."""
-        return self.measured_ms / self.injected_ms - 1
+        return self.measured / self.truth - 1
 
     @property
     def ok(self) -> bool:
         return abs(self.off) <= ALLOWED
 
 
-def selfcheck(folder: Path, config: LaunchConfig, *, samples: bool = False) -> tuple[list[Truth], Run]:
+def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run, float]:
     """Run against the known server (about 25 s); results go into `folder`. Raises RuntimeError if that fails.
 
-    `samples`: as in Plan.
+    Also returns how many seconds late the server was at p99: on a machine that is that busy nothing can be measured.
     """
     seconds = PERIOD_S * PERIODS + 4
     profile = Profile(
         "selfcheck", "A server whose latencies are known.", (Stage(USERS, seconds),),
-        camera=CameraLoad(fps=10, max_age_ms=0), predict=CallLoad(rate=20), images="synthetic:fps=1,size=320x240",
-        warmup_s=2,
+        camera=CameraLoad(FPS, max_age_ms=0), predict=CallLoad(RATE), images="synthetic:fps=1,size=320x240", warmup_s=2,
     )  # fmt: skip
-    took = folder / "injected.json"
-    with _known_server(took) as address:
-        plan = Plan(profile, Target(relay=address, server=address), folder, samples)
+    late = folder / "late.json"
+    with _known_server(late) as address:
+        plan = Plan(profile, Target(relay=address, server=address), folder, samples=True)
         launch(plan, config)
-    run = read_run(folder)
-    begin_s = math.ceil(run.began_s + run.profile.warmup_s)
-    span_s = (float(begin_s), begin_s + PERIOD_S * PERIODS)
-    found = json.loads(took.read_text())
-    names = {"predict": "predict, constant rate", "camera": "camera, stalls"}
-    return [
-        truth for user, name in names.items() for truth in _truths(name, run, user, span_s, found[user])
-    ], run
-
-
-def _truths(
-    name: str, run: Run, user: str, span_s: tuple[float, float], took: Sequence[tuple[float, float]]
-) -> Iterator[Truth]:
-    """Percentiles by the server's clock, and by the generator's."""
-    took_s = [seconds for arrived_s, seconds in took if span_s[0] <= arrived_s < span_s[1]]
-    ages = run.store.window(*span_s, user).ages
-    if not took_s:
+    run, late_s = read_run(folder), json.loads(late.read_text())
+    if not late_s:
         raise RuntimeError("the server was not asked: see what was printed above")
-    for percent in PERCENTS:
-        injected_s = float(np.percentile(took_s, percent))
-        yield Truth(name, percent, 1e3 * injected_s, 1e3 * percentile_s(ages, percent))
+    return list(truths(run, due_unix_s(folder))), run, float(np.percentile(late_s, 99))
+
+
+def due_unix_s(folder: Path) -> list[float]:
+    """When each frame of a camera was due, as the samples of a run have it."""
+    rows = [
+        row for path in folder.glob("samples-*.csv") for row in csv.DictReader(path.read_text().splitlines())
+    ]
+    return [float(row["due_unix_s"]) for row in rows if row["user"] == "camera"]
+
+
+def truths(run: Run, due_s: Sequence[float]) -> Iterator[Truth]:
+    """What has to come out by the schedule, whatever the server was asked, beside what did.
+
+    A generator that waits when it should send asks less of the server, and of its stalls: had the server told what
+    was asked of it, both would agree. So frames are counted, and a stall's part is that of the moments of the schedule.
+    """
+    begin_s = float(math.ceil(run.began_s + run.profile.warmup_s))
+    span_s = (begin_s, begin_s + PERIOD_S * PERIODS)
+    injected_s = {
+        "predict, constant rate": delays_s(),
+        "camera, stalls": [stall_s(due) for due in due_s if span_s[0] <= due < span_s[1]],
+    }
+    for (name, seconds), user, rate in zip(
+        injected_s.items(), ("predict", "camera"), (RATE, FPS), strict=True
+    ):
+        window = run.store.window(*span_s, user)
+        yield Truth(name, "frames", USERS / 2 * rate * window.seconds, window.offered)
+        for percent in PERCENTS:
+            truth_ms = 1e3 * float(np.percentile(seconds, percent)) if seconds else math.nan
+            yield Truth(name, f"p{percent:g} ms", truth_ms, 1e3 * percentile_s(window.ages, percent))
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class PacedCamera:
         self._thread = threading.Thread(target=self._run, name=config.camera_id, daemon=True)
 
     def start(self) -> None:
-        """Connect, and begin to send."""
+        """Connect and begin to send: frames are due from now on, and those due before there is a connection unsent."""
         self._thread.start()
 
     def finish(self) -> None:
@@ -98,10 +98,10 @@ class PacedCamera:
             self._error = error
 
     def _send_frames(self) -> None:
-        self._link = self._connect()
-        self._link.decided.wait(CONNECT_S)
-        # Cameras are not in step; the same camera has the same phase in each run.
+        # Cameras are not in step; the same camera has the same phase in each run. The first frame is due whether the
+        # relay is there by then or not: who waited for a slow one would leave out the very frames that it costs.
         due_s = time.monotonic() + random.Random(self._config.camera_id).random() / self._config.fps
+        self._link = self._connect()
         number = 0
         while not self._stop.wait(max(0.0, due_s - time.monotonic())):
             self._frame(number, due_s)
@@ -145,7 +145,7 @@ class _Link:
     def __init__(self, transport: RelayTransport, on_settled: Callable[[Seen], None]) -> None:
         self._on_settled = on_settled
         self.unanswered: dict[int, Seen] = {}
-        self.decided, self._empty = threading.Event(), threading.Event()
+        self._empty = threading.Event()
         self.is_ready = self.broke = self._finishing = False
         self.message = ""
         self.opened_s = time.monotonic()
@@ -173,7 +173,6 @@ class _Link:
     def ready(self) -> None:
         """The relay is there."""
         self.is_ready = True
-        self.decided.set()
 
     def answered(self, seq: int, answer: Answer) -> None:
         """One frame's fate."""
@@ -196,7 +195,6 @@ class _Link:
         """No more answers will come."""
         self.broke, self.is_ready, self.message = True, False, message
         self._settle_all()
-        self.decided.set()
         self._empty.set()
 
     def _settle_all(self) -> None:

@@ -11,12 +11,11 @@ from typing import Any, ClassVar
 
 import gevent
 from locust import User, task
-from locust.exception import StopTest
+from locust.exception import StopUser
 
-from client.errors import ClientError
 from client.relayed import RelayTransport
 from loadtest.calls import Call, Caller, predict_call, rest_call
-from loadtest.plan import Plan
+from loadtest.plan import FAILED, Plan
 from loadtest.profile import CallLoad
 from loadtest.record import DELIVERED, LATENESS, STAGE, Recorder, fate
 from loadtest.stream import CameraConfig, PacedCamera, Seen
@@ -122,8 +121,9 @@ class CameraUser(SessionUser):
         gevent.sleep(self.ALIVE_S)
         try:
             self.camera.check()
-        except (ClientError, OSError, ValueError) as error:
-            raise StopTest(str(error)) from error
+        except Exception as error:  # whatever it was, the run goes on with a camera less: it has to end
+            self.environment.runner.send_message(FAILED, f"{self.kind}: {error or type(error).__name__}")
+            raise StopUser from error
 
     def on_stop(self) -> None:
         self.camera.finish()

@@ -14,17 +14,23 @@ from pathlib import Path
 from rich.console import Console
 
 from client.channel import split_address
+from loadtest.compare import UNCLEAR, WORSE, differences
+from loadtest.compare import compare as compare_runs
+from loadtest.compare_page import comparison_page
+from loadtest.images import load_images
 from loadtest.launch import LaunchConfig, launch
-from loadtest.plan import Plan, Search, Target
+from loadtest.plan import COMPARISON, Plan, Search, Target
 from loadtest.ports import free_address
 from loadtest.profile import Profile, StackSpec
 from loadtest.report import DOUBTFUL, MISSED, OK
+from loadtest.results import read_run
 from loadtest.selfcheck import selfcheck as measure_known
 from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed, relay
 from loadtest.switch import Switch
+from loadtest.trust import warnings
 from mesh.render.topology import Address
 from model import contract
-from sightline.load_tables import selfcheck_table
+from sightline.load_tables import comparison_table, selfcheck_table
 from sightline.models import prepare
 from sightline.ports import LOOPBACK
 from sightline.processes import Children
@@ -76,12 +82,26 @@ def run(config: LoadConfig) -> int:
 
     Raises ValueError, RuntimeError, OSError, MeshError, ClientError, each with one line.
     """
-    if config.profile.stack is None:
-        check_reachable(config.profile, config.target)
+    check_config(config)
     new(config.folder)
     with _stack(config) as (target, check):
         plan = Plan(config.profile, target, config.folder.resolve(), config.samples, config.search)
         return launch(plan, config.launch, check)
+
+
+def check_config(config: LoadConfig) -> None:
+    """Raise what would end each of Locust's processes with a traceback: ValueError, RuntimeError, ClientError."""
+    distributed = {"--master", "--worker"} & set(config.launch.locust)
+    if config.profile.stack is None:
+        config.target.security()
+        if "--master" not in distributed:  # it sends nothing
+            check_reachable(config.profile, config.target)
+    elif distributed:
+        raise ValueError(
+            f"{min(distributed)}: {config.profile.name} starts a stack of its own, where no other process knows it: "
+            "leave the stack out, or use --processes"
+        )
+    load_images(config.profile.images)
 
 
 def check_reachable(profile: Profile, target: Target) -> None:
@@ -151,11 +171,31 @@ def _servers(
     return addresses, target, children.check
 
 
+def compare(first: Path, second: Path, tolerance: float, console: Console) -> int:
+    """Print how the second run differs, and write a page into its folder; 0, 1 if it is worse, 3 if that is unclear."""
+    one, other = read_run(first), read_run(second)
+    found, notes = compare_runs(one, other, tolerance), list(differences(one, other))
+    runs = {f"first ({first})": one, f"second ({second})": other}
+    doubts = [f"{name}: {text}" for name, run in runs.items() for text in warnings(run)]
+    console.print(comparison_table(found))
+    for text in notes:
+        print(f"not same  {text}")
+    for text in doubts:
+        print(f"WARNING   {text}")
+    page = (second if second.is_dir() else second.parent) / COMPARISON
+    page.write_text(comparison_page(runs, found, doubts, notes))
+    print(f"report    {page}")
+    verdicts = {item.verdict for item in found}
+    if doubts or (UNCLEAR in verdicts and WORSE not in verdicts):
+        return DOUBTFUL
+    return MISSED if WORSE in verdicts else OK
+
+
 def selfcheck(folder: Path, processes: int, console: Console) -> int:
     """Print what was injected and what was measured; 0 if they agree, 1 if not, 3 if the generator was too slow."""
     new(folder)
-    found, run = measure_known(folder.resolve(), LaunchConfig(processes))
+    found, run, _ = measure_known(folder.resolve(), LaunchConfig(processes))
     console.print(selfcheck_table(found))
-    if run.warnings():
+    if warnings(run):
         return DOUBTFUL
     return OK if all(item.ok for item in found) else MISSED

@@ -46,6 +46,11 @@ StackOption = Annotated[
 ]
 
 
+LocustArgument = Annotated[
+    list[str] | None, typer.Argument(help="After --: more options of Locust's, such as --worker.")
+]
+
+
 @app.callback()
 def load() -> None:
     """Load with cameras and callers: `sightline load PROFILE`, or a command.
@@ -74,9 +79,7 @@ def run(
         bool, typer.Option("--samples", help="Write each frame's fate into CSV files too.")
     ] = False,
     out: OutOption = None,
-    locust: Annotated[
-        list[str] | None, typer.Argument(help="After --: more options of Locust's, such as --worker.")
-    ] = None,
+    locust: LocustArgument = None,
 ) -> None:
     """Run a profile. Exit status 0: all goals met; 1: one missed; 3: the generator was the bottleneck."""
     from loadtest.launch import LaunchConfig
@@ -110,6 +113,7 @@ def capacity(
     stack: StackOption = "",
     processes: ProcessesOption = 1,
     out: OutOption = None,
+    locust: LocustArgument = None,
 ) -> None:
     """How many cameras a deployment holds; see docs/capacity.md. Exit status 1: not even one; 3: as for run."""
     from loadtest.launch import LaunchConfig
@@ -129,7 +133,7 @@ def capacity(
         with_stack(profile, stack),
         target,
         out or new_folder("capacity"),
-        LaunchConfig(processes),
+        LaunchConfig(processes, locust=tuple(locust or ())),
         search=search,
     )
     raise typer.Exit(run_load(config))
@@ -143,14 +147,13 @@ def compare(
         float, typer.Option(min=0, help="Percent of difference that doesn't matter.")
     ] = 10.0,
 ) -> None:
-    """Is the second run slower? Exit status 1 if it is, by more than chance and the tolerance."""
-    from loadtest.compare import SLOWER, compare
-    from loadtest.results import read_run
-    from sightline.load_tables import comparison_table
+    """Is the second run worse? Exit status 1: by more than chance and the tolerance; 3: not to be trusted, or unclear.
 
-    found = compare(read_run(first), read_run(second), tolerance / 100)
-    table_console().print(comparison_table(found))
-    raise typer.Exit(1 if any(item.verdict == SLOWER for item in found) else 0)
+    A page with both goes into the second run's folder, compare.html.
+    """
+    from sightline.load import compare as run_compare
+
+    raise typer.Exit(run_compare(first, second, tolerance / 100, table_console()))
 
 
 @app.command()

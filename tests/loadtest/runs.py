@@ -21,13 +21,16 @@ def made_run(
     seed: int = 0,
     own_ms: float = 0.5,
     profile: Profile = PROFILE,
+    status: Callable[[int], str] = lambda _frame: DELIVERED,
 ) -> Run:
-    """Ten frames a second, all delivered at the given ages; the generator's own delay is `own_ms`."""
+    """Ten frames a second, delivered at the given ages unless `status` of a frame's number says otherwise; the
+    generator's own delay is `own_ms`."""
     rng, recorder, store = np.random.default_rng(seed), Recorder(), Store()
     for frame in range(10 * seconds):
         due_s = BEGAN_S + frame / 10
         recorder.offered("camera", due_s)
-        recorder.add(fate("camera", DELIVERED, "v1"), due_s, age_ms(frame // 10, rng) / 1e3)
+        version = "v1" if status(frame) == DELIVERED else ""
+        recorder.add(fate("camera", status(frame), version), due_s, age_ms(frame // 10, rng) / 1e3)
         for series in (LATENESS, LAG):
             recorder.add(series, due_s, own_ms / 1e3)
     store.add(recorder.flush())

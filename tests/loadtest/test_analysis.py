@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from loadtest import report
-from loadtest.compare import FASTER, SAME, SLOWER, compare
 from loadtest.goals import check
 from loadtest.knee import find_knee
 from loadtest.plan import REPORT, RESULT, TIMELINE
@@ -22,6 +21,7 @@ from loadtest.profile import Goal
 from loadtest.queueing import erlang_c, fit, wait_mdc_s
 from loadtest.results import Point, read_run
 from loadtest.search import trials
+from loadtest.trust import warnings
 from tests.loadtest.runs import BEGAN_S, PROFILE, made_run
 
 
@@ -102,31 +102,6 @@ def test_queueing_formulas_at_their_ends() -> None:
     assert model.mean_ms(1) == pytest.approx(35, abs=0.5)
 
 
-def test_equal_runs_are_the_same_however_noisy() -> None:
-    for seed in range(6):
-        found = compare(made_run(seed=seed), made_run(seed=seed + 100), 0.1)
-        assert {item.verdict for item in found} == {SAME}
-
-
-def test_a_slower_run_is_slower_and_a_faster_faster() -> None:
-    first, slow = made_run(), made_run(seed=1, age_ms=lambda _, rng: 1.4 * float(rng.lognormal(4, 0.2)))
-    assert {item.verdict for item in compare(first, slow, 0.1)[:3]} == {SLOWER}
-    assert {item.verdict for item in compare(slow, first, 0.1)[:3]} == {FASTER}
-    assert compare(first, slow, 0.6)[0].verdict == SAME  # within what is tolerated
-
-
-def test_a_difference_that_comes_and_goes_is_noise() -> None:
-    def bursts(second: int, rng: np.random.Generator) -> float:
-        return float(rng.lognormal(4, 0.2)) * (1.5 if second % 20 < 8 else 1.0)
-
-    assert compare(made_run(age_ms=bursts), made_run(age_ms=bursts, seed=5), 0.1)[2].verdict == SAME
-
-
-def test_short_runs_are_not_compared() -> None:
-    with pytest.raises(ValueError, match="too short to compare: expected 27 s"):
-        compare(made_run(20), made_run(20), 0.1)
-
-
 def test_goals_and_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     goals = (Goal("age_ms", at=50, max=100), Goal("delivered_percent", min=99.9), Goal("lost", max=0))
     run = made_run(profile=replace(PROFILE, slo=goals))
@@ -171,10 +146,10 @@ def test_a_slow_generator_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Not to be trusted" in (tmp_path / REPORT).read_text()
     run = made_run()
     run.store.cpu_percent["local"] = 97.0
-    assert "used 97 % of a core" in run.warnings()[0]
+    assert "used 97 % of a core" in warnings(run)[0]
     run = made_run()
     run.store.offered["camera"][int(BEGAN_S)] += 3
-    assert run.warnings() == ["3 frames are not accounted for"]
+    assert warnings(run) == ["3 frames are not accounted for"]
 
 
 def test_the_report_needs_nothing_else(tmp_path: Path) -> None:

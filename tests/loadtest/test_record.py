@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from loadtest.record import DELIVERED, DROPPED, Recorder, Store, fate, percentile_s, split
+from loadtest.record import DELIVERED, DROPPED, Recorder, Store, fate, histogram, known, percentile_s, split
 from tests.loadtest.runs import assert_percentile
 
 AGES = fate("camera", DELIVERED, "v1")
@@ -77,3 +77,49 @@ def test_series_come_apart_again() -> None:
     assert split(fate("camera", DROPPED, "mailbox")) == ("camera", DROPPED, "mailbox")
     assert split(fate("rest", DELIVERED)) == ("rest", DELIVERED, "")
     assert split(fate("rest", "errored", "HTTP 500")) == ("rest", "errored", "HTTP 500")
+
+
+def test_a_stall_counts_as_time() -> None:
+    """A closed caller that hung for 5 s of 10 s made half as many calls a second as while it ran."""
+    recorder, store = Recorder(), Store()
+    for second in (0, 1, 2, 8, 9):
+        recorder.offered("predict", 100 + second)
+    store.add(recorder.flush())
+    assert store.window(100, 110).seconds == 10
+    assert store.window(100.5, 109.5).seconds == 8
+    assert store.window(0, math.inf).seconds == 10  # without bounds: from the first to the last
+    assert list(store.slots(100.5, 104)) == [101, 102, 103]
+    assert store.window(200, 210).seconds == 10
+    assert Store().window(0, math.inf).seconds == 0
+
+
+def test_a_rate_below_one_a_second() -> None:
+    store, recorder = Store(), Recorder()
+    for second in range(0, 60, 2):
+        recorder.offered("camera", 100 + second)
+    store.add(recorder.flush())
+    window = store.window(100, 160)
+    assert window.offered / window.seconds == 0.5
+
+
+def test_a_long_value_stands_for_those_that_it_displaced() -> None:
+    recorder, store = Recorder(), Store()
+    recorder.add_paced("generator/lag", 100, 1.0, 0.02)
+    store.add(recorder.flush())
+    values = store.values("generator/lag")
+    assert values.total_count == 50
+    assert percentile_s(values, 50) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "enough"),
+    [
+        (0, 50, False), (1, 50, False), (2, 50, True), (999, 99.9, False), (1000, 99.9, True), (1, 100, True),
+        (0, 100, False),
+    ],
+)  # fmt: skip
+def test_a_percentile_needs_as_many_values_as_it_says(values: int, percent: float, enough: bool) -> None:
+    of = histogram()
+    for _ in range(values):
+        of.record_value(1)
+    assert known(of, percent) is enough

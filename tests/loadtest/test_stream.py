@@ -106,3 +106,43 @@ def test_a_token_that_cannot_be_had_is_told() -> None:
 
     with pytest.raises(ValueError, match="no token for cam"):
         run(NoToken(), 0.1)
+
+
+def test_frames_are_due_while_a_slow_gateway_connects() -> None:
+    """Half of the second goes by before the relay is there: the frames of that half are unsent, not left out."""
+
+    class Slow(Fake):
+        def open(self, listener: Listener) -> Any:
+            self.listeners.append(listener)
+            threading.Timer(0.5, listener.ready).start()
+            return _Connection(self, listener)
+
+    due, settled = run(Slow(), 1.0)
+    fates = Counter((seen.outcome, seen.detail) for seen in settled)
+    assert len(due) == len(settled) == pytest.approx(50, abs=3)
+    assert fates == {
+        ("dropped", "unsent"): pytest.approx(25, abs=4),
+        ("delivered", "v2"): pytest.approx(25, abs=4),
+    }
+
+
+def test_a_send_that_blocks_leaves_no_frame_out() -> None:
+    """The schedule goes on: what was due meanwhile is sent late, and is as old as that."""
+
+    class Blocking(_Connection):
+        def send(self, frame: Outgoing) -> None:
+            if frame.seq == 5:
+                time.sleep(0.4)
+            super().send(frame)
+
+    class Blocks(Fake):
+        def open(self, listener: Listener) -> Any:
+            super().open(listener)
+            return Blocking(self, listener)
+
+    due, settled = run(Blocks(), 1.0)
+    assert len(due) == len(settled) == pytest.approx(50, abs=3)
+    gaps = [b.due_s - a.due_s for a, b in itertools.pairwise(due)]
+    assert gaps == pytest.approx([0.02] * len(gaps))
+    assert sum(seen.age_s > 0.2 for seen in settled) == pytest.approx(10, abs=3)
+    assert max(seen.late_s for seen in due) == pytest.approx(0.38, abs=0.05)
