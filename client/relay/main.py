@@ -32,9 +32,11 @@ log = logging.getLogger("sightline.relay")
 SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # else a second relay would take the same port and get half of the cameras
-    # A camera that vanished without a word is found in 15 s; cameras may ask us the same.
+    # A camera that vanished without a word is found in 15 s, also where something between acknowledges all that we
+    # send: then the third number, 60 s by default, ends the wait for a ping's answer. Cameras may ask us the same.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
 ]
 
