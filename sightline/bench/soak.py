@@ -120,6 +120,8 @@ def watch(children: Children, crew: Child) -> dict[str, list[Sample]]:
 def sample(pid: int, at_s: float) -> Sample:
     """A process now, from Linux' /proc. Raises OSError if it is gone."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    if not pages:
+        raise ProcessLookupError(f"process {pid} has ended")  # and nobody has asked for its exit code yet
     return Sample(at_s, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd")))
 
 

@@ -1,13 +1,21 @@
-"""What the soak judges: growth and accounts."""
+"""What the soak judges: growth and accounts; and one that is short."""
 
 import os
+import subprocess
+import sys
 from collections import Counter
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from client.report import outcome_text
 from client.types import Account
+from model.export import read_metadata
+from sightline.bench import soak
 from sightline.bench.soak import Sample, accounting, course, sample
+from sightline.models import ServedModel
 
 
 def samples(rss_mb: list[float], descriptors: int = 10, more: int = 0) -> list[Sample]:
@@ -41,6 +49,13 @@ def test_a_sample_of_this_process() -> None:
     assert 10 < before.rss_mb < 10_000
 
 
+def test_no_sample_of_a_process_that_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        with pytest.raises(ProcessLookupError):
+            sample(ended.pid, 0.0)
+
+
 def test_accounts_that_add_up_and_that_do_not() -> None:
     account = Account(captured=10, delivered=6, errored=1)
     account.dropped["expired"] = 3
@@ -53,3 +68,25 @@ def test_accounts_that_add_up_and_that_do_not() -> None:
     assert accounting([line], relay + Counter(received=1)) == ["relay: 10 received, 9 settled, 0 pending"]
     lost = accounting([line], relay - Counter(delivered=1) + Counter(dropped=1))
     assert lost == ["the relay delivered 5, the cameras got 6"]
+
+
+def test_a_short_soak(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, but too short to tell a leak from what fills up first."""
+    monkeypatch.setattr(soak, "SAMPLE_EVERY_S", 0.5)
+    monkeypatch.setattr(soak, "CLIP_FRAMES", 60)
+    monkeypatch.setattr(soak, "GROWTH_MB", 500.0)
+    monkeypatch.setattr(soak, "DESCRIPTORS", 50)
+    console = Console(file=StringIO(), width=200)
+    model = ServedModel(demo_model, 1, read_metadata(demo_model / "1"))
+    well = soak.run(model, tmp_path / "logs", seconds=6.0, cameras=3, console=console)
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue()
+    rows = {words[0]: words for line in said.splitlines() if (words := line.split())}
+    assert well, said
+    for process in ("server", "relay", "cameras"):
+        assert float(rows[process][1]) > 20, said  # MB
+        assert int(rows[process][4]) > 5, said  # descriptors
+        assert rows[process][-1] == "steady", said
+    captured, delivered = int(rows["frames"][1]), int(rows["frames"][4])
+    assert captured > delivered > 10, said  # more than can be inferred
+    assert "every frame is accounted for" in said
