@@ -7,7 +7,7 @@ in every request. A scrape gets the library's families from these.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -44,7 +44,10 @@ class Counter(Collector):
 
 
 class Histogram(Collector):
-    """Values in buckets up to `bounds` (ascending), as Counter."""
+    """Values in buckets up to `bounds` (ascending), as Counter.
+
+    A value that is a bound counts below it, as Prometheus says, or with `exclusive` above it, as in TensorFlow's own.
+    """
 
     def __init__(
         self,
@@ -53,8 +56,11 @@ class Histogram(Collector):
         bounds: Sequence[float],
         registry: CollectorRegistry,
         text: str = "",
+        *,
+        exclusive: bool = False,
     ) -> None:
         self._name, self._text, self._labels, self._bounds = name, text or name, labels, bounds
+        self._bucket = bisect_right if exclusive else bisect_left
         self._limits = [*map(str, bounds), "+Inf"]
         self._lock = threading.Lock()
         self._series: dict[tuple[str, ...], _Series] = {}
@@ -63,12 +69,12 @@ class Histogram(Collector):
         registry.register(self)
 
     def observe(self, value: float, *labels: str) -> None:
-        """Count a value into its bucket, the first whose bound is not below it."""
+        """Count a value into its bucket, the first whose bound is not below it (`exclusive`: is above it)."""
         with self._lock:
             series = self._series.get(labels)
             if series is None:
                 series = self._series[labels] = _Series(len(self._limits))
-            series.counts[bisect_left(self._bounds, value)] += 1
+            series.counts[self._bucket(self._bounds, value)] += 1
             series.sum += value
 
     def collect(self) -> Iterable[HistogramMetricFamily]:

@@ -33,7 +33,7 @@ class Metrics:
             return Counter(name, labels, registry)
 
         def latency(name: str, *labels: str) -> Histogram:
-            return Histogram(name, labels, LATENCY_BUCKETS_US, registry)
+            return Histogram(name, labels, LATENCY_BUCKETS_US, registry, exclusive=True)
 
         self._requests = counter(":tensorflow:serving:request_count", "model_name", "status")
         self._request_us = latency(":tensorflow:serving:request_latency", "model_name", "API", "entrypoint")
@@ -59,7 +59,7 @@ class Metrics:
         self._requests.inc(model, status)
 
     def observe_request(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
-        """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`."""
+        """A request succeeded: `Predict` over `GRPC`, or `predict` over `REST`; `api` is empty for REST's GETs."""
         self._request_us.observe(seconds * 1e6, model, api, entrypoint)
 
     def counted(
@@ -92,8 +92,18 @@ class Metrics:
         self._load_us.inc(path, by=int(seconds * 1e6))
 
     def observe_warmup(self, path: str, status: str, seconds: float) -> None:
-        """Warm-up requests were replayed: status `OK` or the error's text."""
+        """Warm-up requests were replayed: status `OK`, or why the rest of them could not be read."""
         self._warmup_us.observe(seconds * 1e6, path, status)
+
+    def counters(self, names: Iterable[str]) -> dict[str, int]:
+        """For each name, as TensorFlow has it (with slashes), the first value of that counter; 0: there is none."""
+        values = dict.fromkeys(names, 0)
+        for family in self.registry.collect() if values else ():
+            name = family.name.replace(":", "/")
+            if name in values and family.type == "counter" and family.samples:
+                first = min(family.samples, key=lambda sample: tuple(sample.labels.values()))
+                values[name] = int(first.value)
+        return values
 
     def page(self) -> str:
         """The metrics' page, as TF Serving writes it: `# TYPE` lines and samples, nothing else."""
@@ -109,7 +119,8 @@ class BatchMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def histogram(name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f":tensorflow:serving:batching_session:{name}", labels, buckets, registry)
+            full = f":tensorflow:serving:batching_session:{name}"
+            return Histogram(full, labels, buckets, registry, exclusive=True)
 
         self.queuing_us = histogram("queuing_latency", LATENCY_BUCKETS_US, "thread_pool_name")
         self.input_batch_size = histogram("input_batch_size", SIZE_BUCKETS)

@@ -50,6 +50,16 @@ def test_a_scrape_gets_what_the_librarys_own_give(labels: tuple[str, ...]) -> No
     assert samples(ours) == samples(theirs)
 
 
+@pytest.mark.parametrize(("exclusive", "below"), [(False, [1, 2]), (True, [0, 1])])
+def test_a_value_that_is_a_bound(exclusive: bool, below: list[int]) -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram("h", (), (1.0, 2.0), registry, exclusive=exclusive)
+    for value in (1.0, 2.0, 3.0):
+        histogram.observe(value)
+    assert [registry.get_sample_value("h_bucket", {"le": bound}) for bound in ("1.0", "2.0")] == below
+    assert registry.get_sample_value("h_count") == 3
+
+
 @pytest.mark.usefixtures("eager_switches")
 def test_nothing_is_lost_when_threads_count_at_once() -> None:
     registry = CollectorRegistry()

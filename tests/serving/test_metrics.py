@@ -77,6 +77,26 @@ def test_the_page_is_tf_servings_text() -> None:
     assert buckets[-1] == f':tensorflow:serving:request_latency_bucket{{{labels}"+Inf"}} 1'
 
 
+def test_a_value_at_a_limit_counts_above_it() -> None:
+    metrics = Metrics()
+    metrics.observe_request("m", "Predict", "GRPC", 10e-6)
+    labels = 'model_name="m",API="Predict",entrypoint="GRPC",le='
+    buckets = f":tensorflow:serving:request_latency_bucket{{{labels}"
+    assert [f'{buckets}"10"}} 0', f'{buckets}"18"}} 1'] == [
+        line for line in metrics.page().splitlines() if line.startswith(buckets)
+    ][:2]
+
+
+def test_counters_by_tensorflows_names() -> None:
+    metrics = Metrics()
+    for path in ("/b", "/a"):
+        metrics.observe_load(path, "success", 0.5)
+    metrics.observe_load("/a", "success", 0.5)
+    metrics.observe_request("m", "Predict", "GRPC", 1.0)
+    loads, latency = "/tensorflow/cc/saved_model/load_attempt_count", "/tensorflow/serving/request_latency"
+    assert metrics.counters([loads, latency, "/none", loads]) == {loads: 2, latency: 0, "/none": 0}
+
+
 def test_made_up_model_names_do_not_fill_the_memory() -> None:
     metrics = Metrics()
     labels: set[Any] = {metrics.model_label(f"name{i}", known=False) for i in range(2 * MAX_UNKNOWN_MODELS)}
