@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import examples
-from serving.errors import Code, ServingError, invalid
+from serving.errors import Code, ServingError, invalid, truncated
 from serving.gently import gently
 from serving.lite import LiteModel
 from serving.metrics import Metrics
@@ -27,28 +27,25 @@ MAX_RECORDS = 1000
 def replay(model: Model | LiteModel, iterations: int, metrics: Metrics, beside_serving: bool = False) -> int:
     """Replay the model's warm-up records on every session, `iterations` times each; return their number.
 
-    The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load. The runs give way
+    The file is a TFRecord of PredictionLog, of all kinds but session runs. Any error fails the load; only a file that
+    was read to its end, or to where it is broken, is measured. The runs give way
     to other models' calls if they are `beside_serving`; what is around them does not, as it holds Python's lock.
     """
     path = os.path.join(model.path, REQUESTS_FILE)
     if not tf.io.gfile.exists(path):
         return 0
-    start, status, count = time.monotonic(), "OK", 0
+    start, count = time.monotonic(), 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(path):
+            _replay_record(model, record, iterations, path, beside_serving)
             count += 1
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
-            _replay_record(model, record, iterations, path, beside_serving)
-    except ServingError as error:
-        status = str(error)
-        raise
     except tf.errors.DataLossError as error:
-        status = "DATA_LOSS"
+        metrics.observe_warmup(model.path, f"DATA_LOSS: {error.message}", time.monotonic() - start)
         text = f"{error.message}. Please verify your warmup data is in TFRecord format."
         raise ServingError(Code.DATA_LOSS, text) from None
-    finally:
-        metrics.observe_warmup(model.path, status, time.monotonic() - start)
+    metrics.observe_warmup(model.path, "OK", time.monotonic() - start)
     return count
 
 
@@ -59,7 +56,8 @@ def _replay_record(
     try:
         log.ParseFromString(record)
     except DecodeError:
-        raise invalid(f"Failed to parse warmup record from {path}") from None
+        shown = truncated(record.decode("utf-8", "replace"))
+        raise invalid(f"Failed to parse warmup record: {shown} from {path}") from None
     for run in _runs(model, log):
         for _ in range(iterations):
             gently(functools.partial(model.warm, *run), beside_serving)
@@ -68,6 +66,8 @@ def _replay_record(
 def _runs(model: Model | LiteModel, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:
     """What a record asks to run: signature, inputs and outputs of each run."""
     kind = log.WhichOneof("log_type")
+    if kind is None:
+        return []
     if kind == "predict_log":
         return [parse_predict(model, log.predict_log.request)]
     if kind == "multi_inference_log":
@@ -77,7 +77,8 @@ def _runs(model: Model | LiteModel, log: Any) -> list[tuple[str, dict[str, NDArr
         return [(name, {"inputs": rows}, outputs) for name, _, outputs in plan]
     methods = {"classify_log": examples.CLASSIFY, "regress_log": examples.REGRESS}
     if kind not in methods:
-        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+        number = log.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
     request, method = getattr(log, kind).request, methods[kind]
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = examples.find_signature(model.signatures, name, method, check_method=False)

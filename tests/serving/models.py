@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import flatbuffers
@@ -47,6 +48,10 @@ class Strings(tf.Module):  # type: ignore[misc]
         count = tf.while_loop(lambda i: tf.timestamp() < end, lambda i: [i + 1], [tf.constant(0, tf.int64)])
         return {"count": count[0]}
 
+    @tf.function(input_signature=[SPEC([None], tf.string, name="s")])  # type: ignore[untyped-decorator]
+    def number(self, s: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"number": tf.strings.to_number(s)}
+
 
 class Counter(tf.Module):  # type: ignore[misc]
     """Each call returns how many calls there were: state that two sessions would not share."""
@@ -68,7 +73,12 @@ def affine(folder: Path, scale: float = 0.5) -> Path:
 
 def strings(folder: Path) -> Path:
     module = Strings()
-    signatures = {"serving_default": module.echo, "heights": module.heights, "slow": module.slow}
+    signatures = {
+        "serving_default": module.echo,
+        "heights": module.heights,
+        "slow": module.slow,
+        "number": module.number,
+    }
     tf.saved_model.save(module, str(folder), signatures=signatures)
     return folder
 
@@ -116,6 +126,34 @@ def tensorflow_1(folder: Path) -> Path:
         )
         builder.save()
     _set_default(folder / "saved_model.pb")
+    return folder
+
+
+def odd_method(folder: Path) -> Path:
+    """As half_plus, but its default signature's method_name is none of TF Serving's."""
+    file = half_plus(folder) / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    model.meta_graphs[0].signature_def["serving_default"].method_name = "odd"
+    file.write_bytes(model.SerializeToString())
+    return folder
+
+
+def quantised(folder: Path) -> Path:
+    """y = x, for 8-bit quantised numbers."""
+    module = tf.Module()
+    spec = SPEC([None], tf.qint8, name="x")
+    module.f = tf.function(lambda x: {"y": tf.identity(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures=module.f)
+    return folder
+
+
+def with_warm_up(folder: Path, records: Sequence[bytes]) -> Path:
+    """Put records, each a serialized PredictionLog, where a server looks for warm-up requests."""
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
+    file.parent.mkdir()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in records:
+            writer.write(record)
     return folder
 
 

@@ -14,6 +14,11 @@ from serving import sessions, warmup
 from serving.errors import Code, ServingError
 from serving.gently import NICE
 from serving.metrics import Metrics
+from tests.serving import models
+
+SESSION_RUN = prediction_log_pb2.PredictionLog(
+    session_run_log=prediction_log_pb2.SessionRunLog()
+).SerializeToString()
 
 
 def predict_log(x: Any) -> bytes:
@@ -25,12 +30,7 @@ def predict_log(x: Any) -> bytes:
 
 def model_with(model_dir: Path, folder: Path, records: Sequence[bytes]) -> sessions.Model:
     shutil.copytree(model_dir / "affine" / "1", folder)
-    file = folder / warmup.REQUESTS_FILE
-    file.parent.mkdir()
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records:
-            writer.write(record)
-    return sessions.load(str(folder))
+    return sessions.load(str(models.with_warm_up(folder, records)))
 
 
 def test_records_run_on_every_session(model_dir: Path, tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_no_records_is_fine(model_dir: Path) -> None:
     ("records", "code", "text"),
     [
         ([predict_log([1])], Code.INVALID_ARGUMENT, "Expects arg[0] to be float but int32 is provided"),
-        ([b"\xff"], Code.INVALID_ARGUMENT, "Failed to parse warmup record"),
-        ([b""], Code.UNIMPLEMENTED, "Unsupported log_type for warmup"),
+        ([b"a\xff"], Code.INVALID_ARGUMENT, "Failed to parse warmup record: a\ufffd from /"),
+        ([SESSION_RUN], Code.UNIMPLEMENTED, "Unsupported log_type for warmup: 5"),
         ([predict_log([1.0])] * 1001, Code.INVALID_ARGUMENT, "exceeds the maximum (1000)"),
     ],
 )
@@ -82,16 +82,26 @@ def test_any_error_fails_the_load(
     model_dir: Path, tmp_path: Path, records: list[bytes], code: Code, text: str
 ) -> None:
     model = model_with(model_dir, tmp_path / "1", records)
+    metrics = Metrics()
     with pytest.raises(ServingError) as caught:
-        warmup.replay(model, 1, Metrics())
+        warmup.replay(model, 1, metrics)
     assert caught.value.code == code
     assert text in caught.value.message
+    assert "model_warmup_latency_count" not in metrics.page()
+
+
+def test_a_record_of_no_kind_is_passed_over(model_dir: Path, tmp_path: Path) -> None:
+    model = model_with(model_dir, tmp_path / "1", [b"", predict_log([1.0])])
+    assert warmup.replay(model, 1, Metrics()) == 2
+    assert set(model.runs.values()) == {1}
 
 
 def test_a_file_that_is_no_tfrecord(model_dir: Path, tmp_path: Path) -> None:
     model = model_with(model_dir, tmp_path / "1", [])
     (tmp_path / "1" / warmup.REQUESTS_FILE).write_bytes(b"not a record file at all")
+    metrics = Metrics()
     with pytest.raises(ServingError) as caught:
-        warmup.replay(model, 1, Metrics())
+        warmup.replay(model, 1, metrics)
     assert caught.value.code == Code.DATA_LOSS
+    assert ',status="DATA_LOSS: corrupted record at 0' in metrics.page()
     assert "Please verify your warmup data is in TFRecord format." in caught.value.message
