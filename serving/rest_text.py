@@ -108,7 +108,10 @@ def _leaves(name: str, array: NDArray[Any]) -> Iterator[Any]:
         return iter(decimals(values))
     if array.dtype.kind in "iu" and array.dtype != np.uint16:
         return map(str, values.tolist())
-    kind = _DTYPE_NAMES.get(array.dtype.name, array.dtype.name)
+    name = (
+        array.dtype.names[0] if array.dtype.names else array.dtype.name
+    )  # quantised ones are structs of one integer
+    kind = _DTYPE_NAMES.get(name, name)
     raise invalid(f"Failed to write JSON value for tensor type: {kind}")
 
 

@@ -27,13 +27,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.saved_model import loader_impl
 
-from serving import foreign, op_libraries
+from serving import foreign, op_libraries, saved_model
 from serving.errors import Code, ServingError, invalid
 from serving.graphs import ImportedGraph
 from serving.lanes import CPUS, Lane, Lanes
 from serving.stateful import keeps_state
+from serving.tensors import QUANTISED
 
 MAX_FETCH_SETS = 16  # per signature; TensorFlow compiles and keeps one graph per set of outputs asked for
 
@@ -54,10 +54,14 @@ class SessionOptions:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One signature, bound to the graph: TF_Output handles by input and output name."""
+    """One signature, bound to the graph: TF_Output handles by input and output name.
+
+    `quantised`: the dtypes of outputs that TensorFlow gives as plain integers.
+    """
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    quantised: Mapping[str, np.dtype[Any]]
 
 
 class Model:
@@ -134,12 +138,18 @@ class Model:
             )
         except tf.errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message) from None
+        except UnicodeDecodeError as error:  # an op's text with bytes of a client; which code it had is lost
+            raise invalid(error.object.decode("utf-8", "replace")) from None
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
         if bytes in map(type, results):
             results = list(map(_boxed, results))
         found = dict(zip(names, map(np.asarray, results), strict=True))
+        if endpoint.quantised:
+            found = {
+                name: array.view(endpoint.quantised.get(name, array.dtype)) for name, array in found.items()
+            }
         return {name: found[name] for name in outputs} if outputs else found
 
     def _bind(self, signature: str) -> Endpoint:
@@ -150,7 +160,9 @@ class Model:
             return {name: self._graph.output(infos[name].name) for name in sorted(infos)}
 
         try:
-            endpoint = Endpoint(handles(definition.inputs), handles(definition.outputs))
+            endpoint = Endpoint(
+                handles(definition.inputs), handles(definition.outputs), _quantised(definition.outputs)
+            )
         except (KeyError, ValueError) as error:
             raise invalid(
                 f'Signature "{signature}" names a tensor that the graph does not have: {error}'
@@ -177,8 +189,9 @@ def _boxed(result: Any) -> Any:
     return result
 
 
-def _tags_text(tags: Sequence[str]) -> str:
-    return "{ " + " ".join(sorted(tags)) + " }"
+def _quantised(infos: Mapping[str, Any]) -> dict[str, np.dtype[Any]]:
+    """The numpy dtypes of those tensors that are quantised."""
+    return {name: np.dtype(QUANTISED[info.dtype]) for name, info in infos.items() if info.dtype in QUANTISED}
 
 
 def _session(graph: Any, options: SessionOptions) -> Any:
@@ -203,25 +216,7 @@ def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = 
 
     Raises ServingError: NOT_FOUND for a missing file or tag, else TensorFlow's code and text.
     """
-    if tf.io.gfile.exists(os.path.join(path, "export.meta")):  # from before SavedModel
-        raise ServingError(Code.UNIMPLEMENTED, "Session Bundle is deprecated and removed.")
-    files = [os.path.join(path, name) for name in ("saved_model.pb", "saved_model.pbtxt")]
-    if not any(map(tf.io.gfile.exists, files)):
-        raise ServingError(
-            Code.NOT_FOUND,
-            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-            f"`saved_model.pb`)\nSpecified file path: {path}",
-        )
-    try:
-        loader = loader_impl.SavedModelLoader(path)
-    except Exception:  # the parser's errors are of many kinds
-        raise ServingError(Code.DATA_LOSS, f"Can't parse {files[0]} as binary proto") from None
-    if not any(set(graph.meta_info_def.tags) == set(tags) for graph in loader.saved_model.meta_graphs):
-        text = (
-            f"Could not find meta graph def matching supplied tags: {_tags_text(tags)}. To inspect available "
-        )
-        text += "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
-        raise ServingError(Code.NOT_FOUND, text)
+    loader = saved_model.read(path, tags)
     try:
         return _load_graph(loader, path, tags, options)
     except tf.errors.NotFoundError as error:

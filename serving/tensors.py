@@ -20,6 +20,14 @@ from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from serving.errors import Code, ServingError
 
+# dtype -> numpy dtype: a struct of one integer, which is how TensorFlow's Python tells them from plain ones
+QUANTISED: dict[int, Any] = {
+    types_pb2.DT_QINT8: [("qint8", np.int8)],
+    types_pb2.DT_QUINT8: [("quint8", np.uint8)],
+    types_pb2.DT_QINT16: [("qint16", np.int16)],
+    types_pb2.DT_QUINT16: [("quint16", np.uint16)],
+    types_pb2.DT_QINT32: [("qint32", np.int32)],
+}
 # dtype -> (numpy dtype, TensorProto's typed field, dtype of that field's values)
 _FIELDS: dict[int, tuple[Any, str, Any]] = {
     types_pb2.DT_FLOAT: (np.float32, "float_val", np.float32),
@@ -38,6 +46,7 @@ _FIELDS: dict[int, tuple[Any, str, Any]] = {
     types_pb2.DT_BFLOAT16: (ml_dtypes.bfloat16, "half_val", np.int32),
     types_pb2.DT_UINT32: (np.uint32, "uint32_val", np.uint32),
     types_pb2.DT_UINT64: (np.uint64, "uint64_val", np.uint64),
+    **{dtype: (numpy, "int_val", np.int32) for dtype, numpy in QUANTISED.items()},
 }
 _DTYPES: dict[Any, int] = {np.dtype(numpy): dtype for dtype, (numpy, _, _) in _FIELDS.items()}
 # Fields whose packed wire form is the array's own bytes (little endian): tag = field number << 3 | 2.
@@ -162,6 +171,8 @@ def _message(alias: str, array: NDArray[Any]) -> bytes:
     name = _FIELDS[number][1]
     if name == "half_val":
         array = array.view(np.uint16)
+    elif array.dtype.names:  # quantised
+        array = array.view(array.dtype[0])
     response = PredictResponse()
     tensor = response.outputs[alias]
     tensor.ParseFromString(_without_values(number, array.shape))

@@ -95,7 +95,7 @@ def test_an_expired_call_is_not_run(model_dir: Path) -> None:
             Code.NOT_FOUND,
             "Specified file path does not appear to contain a SavedModel bundle",
         ),
-        (b"\xff\xff", Code.DATA_LOSS, "as binary proto"),
+        (b"\xff\xff", Code.OUT_OF_RANGE, "Read less bytes than requested"),
         (b"", Code.NOT_FOUND, "Could not find meta graph def matching supplied tags: { serve }."),
     ],
 )
@@ -106,6 +106,39 @@ def test_folders_that_are_no_model(tmp_path: Path, content: bytes | None, code: 
         sessions.load(str(tmp_path))
     assert caught.value.code == code
     assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("cut", "code", "text"),
+    [
+        (slice(0, -1), Code.OUT_OF_RANGE, "Read less bytes than requested"),
+        (slice(1, None), Code.DATA_LOSS, "Can't parse {path} as binary proto"),
+    ],
+)
+def test_a_saved_model_that_is_cut(
+    model_dir: Path, tmp_path: Path, cut: slice, code: Code, text: str
+) -> None:
+    path = tmp_path / "saved_model.pb"
+    path.write_bytes((model_dir / "affine" / "1" / "saved_model.pb").read_bytes()[cut])
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(tmp_path))
+    assert (caught.value.code, caught.value.message) == (code, text.format(path=path))
+
+
+def test_a_saved_model_in_bad_text(tmp_path: Path) -> None:
+    path = tmp_path / "saved_model.pbtxt"
+    path.write_text("nonsense")
+    with pytest.raises(ServingError) as caught:
+        sessions.load(str(tmp_path))
+    assert str(caught.value) == f"DATA_LOSS: Can't parse {path} as text proto"
+
+
+def test_an_error_with_bytes_that_are_no_text(model_dir: Path) -> None:
+    model = sessions.load(str(model_dir / "strings" / "1"))
+    with pytest.raises(ServingError) as caught:
+        model.run("number", {"s": np.array([b"1", b"\xff"], object)})
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    assert caught.value.message.startswith("StringToNumberOp could not correctly convert string: \ufffd")
 
 
 def test_a_tag_that_the_model_lacks(model_dir: Path) -> None:

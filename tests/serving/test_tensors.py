@@ -14,7 +14,8 @@ from serving.errors import Code, ServingError
 
 DTYPES = [
     tf.float32, tf.float64, tf.int32, tf.uint8, tf.int16, tf.int8, tf.uint16, tf.complex64, tf.complex128,
-    tf.int64, tf.bool, tf.half, tf.bfloat16, tf.uint32, tf.uint64,
+    tf.int64, tf.bool, tf.half, tf.bfloat16, tf.uint32, tf.uint64, tf.qint8, tf.quint8, tf.qint16, tf.quint16,
+    tf.qint32,
 ]  # fmt: skip
 
 

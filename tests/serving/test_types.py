@@ -28,6 +28,9 @@ DTYPES = {
     "complex64": np.complex64,
     "complex128": np.complex128,
     "string": object,
+    "qint8": tf.qint8.as_numpy_dtype,
+    "quint16": tf.quint16.as_numpy_dtype,
+    "qint32": tf.qint32.as_numpy_dtype,
 }
 VALUES = [[1, 0], [0, 1]]
 
@@ -40,12 +43,16 @@ class Echo(tf.Module):  # type: ignore[misc]
         ragged = tf.strings.split(lines)
         return {"words": ragged.flat_values, "row_splits": ragged.row_splits, "padded": ragged.to_tensor()}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def quantised(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.cast(x, tf.qint8)}
+
 
 @pytest.fixture(scope="module")
 def echo(start: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     base = tmp_path_factory.mktemp("types")
     module = Echo()
-    signatures = {"words": module.words}
+    signatures = {"words": module.words, "quantised": module.quantised}
     for name, numpy in DTYPES.items():
         dtype = tf.string if numpy is object else tf.dtypes.as_dtype(numpy)
         function = tf.function(
@@ -93,6 +100,12 @@ def test_what_json_has_no_form_for(echo: Server, name: str, kind: str) -> None:
     status, text = echo.error("POST", "/v1/models/types:predict", body)
     assert status == 501
     assert text.endswith(f"to type: {kind}")
+
+
+def test_an_output_that_json_has_no_form_for(echo: Server) -> None:
+    body = json.dumps({"signature_name": "quantised", "inputs": [1.0]})
+    text = "Failed to write JSON value for tensor type: qint8"
+    assert echo.error("POST", "/v1/models/types:predict", body) == (400, text)
 
 
 def test_ragged_rows(echo: Server) -> None:
