@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these import TensorFlow
     from serving.config import ModelConfig
     from serving.grpc_service import GrpcServer
     from serving.models import ModelManager
-    from serving.rest import RestServer
+    from serving.rest_server import RestServer
 
 log = logging.getLogger("serving")
 
@@ -109,11 +109,6 @@ def check(options: Options) -> None:
         raise invalid(
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
         )
-    if options.text("batching_parameters_file") and not options.on("enable_batching"):
-        raise invalid(
-            "server_options.batching_parameters_file is set without setting "
-            "server_options.enable_batching to true."
-        )
     if not options.text("model_base_path") and not options.text("model_config_file"):
         raise invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
     for flag in flags.FLAGS:
@@ -123,14 +118,6 @@ def check(options: Options) -> None:
             )
         if flag.effect == "none" and flag.name in options.given:
             log.warning("--%s has no effect here", flag.name)
-    if all(
-        options.number(f"tensorflow_{name}_parallelism") > 0 for name in ("session", "intra_op", "inter_op")
-    ):
-        raise invalid(
-            "Either configure server_options.tensorflow_session_parallelism or "
-            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
-            "separately. You cannot configure all."
-        )
     for name in ("grpc_max_threads", "rest_api_num_threads"):
         if options.number(name) < 1:
             raise invalid(f"--{name}={options.values[name]}: expected at least 1")
@@ -140,18 +127,43 @@ def check(options: Options) -> None:
 
 
 def check_files(options: Options) -> None:
-    """Raise ServingError for a file of settings that cannot be read, before TensorFlow takes its seconds to load."""
+    """Raise ServingError for a file of settings that cannot be read, before TensorFlow takes its seconds to load.
+
+    In TF Serving's order; what a --platform_config_file says instead of flags, it does not ask of the flags.
+    """
     from serving import batching_config, config, tls
 
+    path = options.text("model_config_file")
+    models = config.read_text_proto(path, config.ModelServerConfig()) if path else None
+    if not options.text("platform_config_file"):
+        _check_session_flags(options)
+        if options.text("batching_parameters_file"):
+            batching_config.read_batching_parameters(options.text("batching_parameters_file"))
+    if models is not None:
+        config.from_proto(models)
     readers: dict[str, Callable[[str], object]] = {
-        "model_config_file": config.read_model_config_file,
         "monitoring_config_file": config.read_monitoring_config,
-        "batching_parameters_file": batching_config.read_batching_parameters,
         "ssl_config_file": tls.server_credentials,
     }
     for flag, read in readers.items():
         if options.text(flag):
             read(options.text(flag))
+
+
+def _check_session_flags(options: Options) -> None:
+    """Raise ServingError for flags of sessions and batching that cannot work together."""
+    if options.text("batching_parameters_file") and not options.on("enable_batching"):
+        raise invalid(
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true."
+        )
+    names = ("session", "intra_op", "inter_op")
+    if all(options.number(f"tensorflow_{name}_parallelism") > 0 for name in names):
+        raise invalid(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all."
+        )
 
 
 def serve(options: Options, stop: threading.Event) -> int:
@@ -181,7 +193,7 @@ def serve(options: Options, stop: threading.Event) -> int:
     return 0
 
 
-def _load(manager: ModelManager, configs: Sequence[ModelConfig], stop: threading.Event) -> bool:
+def _load(manager: ModelManager, configs: Sequence[ModelConfig] | None, stop: threading.Event) -> bool:
     """Load the first models; False when a signal came first. Raises ServingError when one fails."""
     failure: list[ServingError] = []
 

@@ -18,15 +18,16 @@ from serving.grpc_service import GrpcOptions, GrpcServer
 from serving.metrics import Metrics
 from serving.models import ModelManager
 from serving.predict import Predictor
-from serving.rest import RestApp, RestOptions, RestServer
+from serving.rest import RestApp, RestOptions
+from serving.rest_server import RestServer
 from serving.servable import LoadOptions
 from serving.sessions import SessionOptions
 
 log = logging.getLogger(__name__)
 
 
-def model_configs(options: Options) -> tuple[ModelConfig, ...]:
-    """The models to serve; raises ServingError."""
+def model_configs(options: Options) -> tuple[ModelConfig, ...] | None:
+    """The models to serve, None: none until a list comes; raises ServingError."""
     path = options.text("model_config_file")
     if path:
         return configs.read_model_config_file(path)
@@ -173,5 +174,7 @@ def watch_config_file(options: Options, manager: ModelManager, stop: threading.E
                 if str(error) != said:  # once, not every time
                     log.error("Reloading %s failed, the models stay as they are: %s", path, error)
                 said = str(error)
+            except Exception:  # a watcher that dies would freeze the list unnoticed
+                log.exception("Reloading %s failed", path)
 
     threading.Thread(target=watch, name="config", daemon=True).start()

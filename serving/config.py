@@ -17,6 +17,7 @@ from serving.errors import Code, ServingError, invalid
 
 log = logging.getLogger(__name__)
 
+ModelServerConfig: Any = model_server_config_pb2.ModelServerConfig
 PLATFORM = "tensorflow"
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -48,22 +49,25 @@ def read_text_proto(path: str, message: Any, pool: Any = None) -> Any:
         raise invalid(f"Invalid protobuf file: '{path}'") from None
 
 
-def read_model_config_file(path: str, served: Collection[str] | None = None) -> tuple[ModelConfig, ...]:
+def read_model_config_file(
+    path: str, served: Collection[str] | None = None
+) -> tuple[ModelConfig, ...] | None:
     """The models of a --model_config_file; `served` as in `from_proto`. Raises ServingError."""
-    return from_proto(read_text_proto(path, model_server_config_pb2.ModelServerConfig()), served)
+    return from_proto(read_text_proto(path, ModelServerConfig()), served)
 
 
-def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...]:
+def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...] | None:
     """The model of --model_name and --model_base_path; raises ServingError."""
-    config = model_server_config_pb2.ModelServerConfig()
+    config = ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
     return from_proto(config)
 
 
-def from_proto(config: Any, served: Collection[str] | None = None) -> tuple[ModelConfig, ...]:
-    """The models of a ModelServerConfig message; `served` are those configured now, None: the server starts.
+def from_proto(config: Any, served: Collection[str] | None = None) -> tuple[ModelConfig, ...] | None:
+    """The models of a ModelServerConfig message, None when it says nothing of models.
 
-    Raises ServingError. An empty config starts a server without models, but does not take away those served.
+    `served` are the models of the list before, None: there was none. Raises ServingError. An empty config starts a
+    server without models, to which a list may come later, but does not take away those of a list.
     """
     if served is not None and config.WhichOneof("config") != "model_config_list":
         raise ServingError(
@@ -71,6 +75,8 @@ def from_proto(config: Any, served: Collection[str] | None = None) -> tuple[Mode
             "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to "
             "another.",
         )
+    if config.WhichOneof("config") is None:
+        return None
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("ModelServer does not yet support custom model config.")
     entries = config.model_config_list.config

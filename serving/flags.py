@@ -185,7 +185,7 @@ def _value(flag: Flag, text: str) -> Value:
         if isinstance(flag.default, bool):
             return _BOOLS[text.lower()]
         if isinstance(flag.default, int):
-            return _integer(text[1:], 64 if flag.name in _INT64 else 32)
+            return integer(text[1:], 64 if flag.name in _INT64 else 32)
         if isinstance(flag.default, float):
             return float(text[1:])
     except (KeyError, ValueError):
@@ -193,7 +193,7 @@ def _value(flag: Flag, text: str) -> Value:
     return text[1:]
 
 
-def _integer(text: str, bits: int) -> int:
+def integer(text: str, bits: int) -> int:
     """A whole number of so many bits, as absl::SimpleAtoi reads it; raises ValueError."""
     number = int(text if re.fullmatch(r"\s*[+-]?[0-9]{1,40}\s*", text) else "no number")
     if not -(1 << bits - 1) <= number < 1 << bits - 1:

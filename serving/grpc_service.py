@@ -18,6 +18,7 @@ from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
 from serving import tls
 from serving.errors import Code, ServingError
+from serving.flags import integer
 from serving.grpc_loop import Call, Loop, Method
 from serving.metrics import Metrics
 from serving.predict import Predictor
@@ -89,7 +90,7 @@ class GrpcServer:
         profiler = Profiler() if options.profiler else None
         self._loop = Loop(self._server, _methods(Servicer(predictor, metrics), profiler), options.max_threads)
         self._health = self._add_health() if options.health else None
-        self._add_reflection(options.health)
+        self._add_reflection(options)
         self._addresses = options.addresses
         self._credentials = options.credentials
 
@@ -101,9 +102,10 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         return servicer
 
-    def _add_reflection(self, with_health: bool) -> None:
+    def _add_reflection(self, options: GrpcOptions) -> None:
         names = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
-        names += [health.SERVICE_NAME] if with_health else []
+        names += [health.SERVICE_NAME] if options.health else []
+        names += [PROFILER] if options.profiler else []
         streams = ThreadPoolExecutor(4, "grpc-reflection")
         _Reflection.ServerReflectionInfo.experimental_thread_pool = streams  # type: ignore[attr-defined]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(names), self._server)
@@ -148,5 +150,13 @@ def _arguments(text: str) -> list[tuple[str, Any]]:
             raise ServingError(
                 Code.INVALID_ARGUMENT, f"--grpc_channel_arguments: expected key=value, got {item}"
             )
-        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+        arguments.append((key, _argument(value)))
     return arguments
+
+
+def _argument(text: str) -> int | str:
+    """An argument's value: a number where it is an int32, else text, of which gRPC thinks what it likes."""
+    try:
+        return integer(text, 32)
+    except ValueError:
+        return text

@@ -15,12 +15,15 @@ from typing import Any
 from serving.batching_config import BatchingOptions
 from serving.config import ModelConfig
 from serving.errors import Code, ServingError, invalid
+from serving.flags import CPUS
 from serving.loader import Loader
 from serving.metrics import Metrics
-from serving.servable import LoadOptions, Runnable, Served, State, Version
+from serving.servable import LoadOptions, Runnable, Served, State, Version, unavailable
 from serving.versions import aspired_versions
 
 log = logging.getLogger(__name__)
+
+INITIAL_LOAD_THREADS = 4 * CPUS  # until the first models serve; from then on --num_load_threads
 
 
 class ModelManager:
@@ -35,45 +38,58 @@ class ModelManager:
         self._configuring = threading.Lock()
         self._retired: list[Runnable] = []  # unloaded; freed outside the lock, as that takes time
         self._models: dict[str, Served] = {}
+        self._listed = False  # a list of models has come, if an empty one
         self._serving = False  # from the end of the first configuration on: calls come
         self._poll_error = ""
-        self._loaders = ThreadPoolExecutor(max(1, options.threads), "load")
+        self._started = False  # the first list of models serves: what comes is a reload
+        self._loaders = ThreadPoolExecutor(max(INITIAL_LOAD_THREADS, options.threads), "load")
         self._poller = threading.Thread(target=self._poll, name="poll", daemon=True)
 
     # --- configuration -----------------------------------------------------------------------------------
 
-    def configure(self, configs: Sequence[ModelConfig]) -> None:
-        """Serve exactly these models, and return when each new one has a version that serves.
+    def configure(self, configs: Sequence[ModelConfig] | None) -> None:
+        """Serve exactly these models, and return when each new one has a version that serves; None changes nothing.
 
         Labels are checked first, against what serves by then: at start nothing does. Raises ServingError when a new
         model fails to load (after its retries) or a label is refused; models that were served before are not waited
         for.
         """
         with self._configuring:
-            self._configure(configs)
+            if configs is not None:
+                self._configure(configs)
+            self._serving = True
 
     def _configure(self, configs: Sequence[ModelConfig]) -> None:
         with self._lock:
-            first = not self._models
-            new = [config.name for config in configs if config.name not in self.configured()]
+            served = self.configured() if self._started else None
+            new = [config.name for config in configs if config.name not in (served or ())]
+            self._listed = True
             self._check_labels(configs)
             for name in self._models.keys() - {config.name for config in configs}:
                 self._models[name].config, self._models[name].labels = None, {}
+                self._aspire(name, {})  # now, whatever the next look at the file system finds
             for config in configs:
-                served = self._models.setdefault(config.name, Served(None))
-                served.config, served.labels = config, dict(config.labels)
-                if config.name in new:  # forget how its versions ended before
-                    served.versions.clear()
+                model = self._models.setdefault(config.name, Served(None))
+                model.config, model.labels = config, dict(config.labels)
+                if served is not None and config.name in new:
+                    model.begin()
+        self._free()
         if self._options.poll_s >= 0:
             self._look()
-        if first and self._options.poll_s > 0 and not self._stop.is_set():
+        if self._options.poll_s > 0 and not self._poller.is_alive() and not self._stop.is_set():
             self._poller.start()
-        self._await(new, "servable" if first else "model")
-        self._serving = True
+        self._await(new, "servable" if served is None else "model")
+        if not self._started:
+            self._started = True
+            with self._lock:
+                self._loaders.shutdown(wait=False)  # it ends what it has
+                self._loaders = ThreadPoolExecutor(max(1, self._options.threads), "load")
 
-    def configured(self) -> set[str]:
-        """The names of the models that are to be served now."""
+    def configured(self) -> set[str] | None:
+        """The names of the models that are to be served now; None before the first list of models."""
         with self._lock:
+            if not self._listed:
+                return None
             return {name for name, served in self._models.items() if served.config is not None}
 
     def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
@@ -94,17 +110,11 @@ class ModelManager:
     def _await(self, names: Sequence[str], kind: str) -> None:
         """Wait until each named model serves or has failed; returns early when the manager is stopped."""
         with self._changed:
-            while not self._stop.is_set() and not all(self._models[name].settled() for name in names):
+            while not self._stop.is_set() and not all(self._models[name].reached() for name in names):
                 self._changed.wait()
-            failed = [
-                f"{{{{name: {name} version: {number}}} due to error: {version.error}}}, "
-                for name in names
-                for number, version in self._models[name].versions.items()
-                if version.error is not None and self._models[name].latest() is None
-            ]
-        if failed:
-            text = f"{len(failed)} {kind}(s) did not become available: {{{''.join(failed)}}}"
-            raise ServingError(Code.UNKNOWN, text)
+            error = unavailable({name: self._models[name] for name in sorted(names)}, kind)
+        if error is not None:
+            raise error
 
     # --- finding versions ----------------------------------------------------------------------------------
 
@@ -118,9 +128,9 @@ class ModelManager:
     def _look(self) -> None:
         """One look at the file system: all models or, when one base path is missing, none."""
         with self._lock:
-            configs = {name: served.config for name, served in self._models.items()}
+            configs = {name: served.config for name, served in self._models.items() if served.config}
         try:
-            found = {name: aspired_versions(config) if config else {} for name, config in configs.items()}
+            found = {name: aspired_versions(config) for name, config in configs.items()}
         except ServingError as error:
             if error.message != self._poll_error:  # said once, not every second
                 log.error(
@@ -237,4 +247,4 @@ class ModelManager:
         with self._changed:
             self._stop.set()
             self._changed.notify_all()
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+            self._loaders.shutdown(wait=False, cancel_futures=True)

@@ -35,7 +35,7 @@ class Predictor:
         self.manager = manager
         self._metrics = metrics
         self._as_content = as_content
-        self._check_method = check_method
+        self.check_method = check_method
         self.last_run = LastRun()
 
     def predict(self, request: Any, timeout_s: float | None) -> bytes:
@@ -43,7 +43,7 @@ class Predictor:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         version, model = self.manager.find(request.model_spec)
-        signature, inputs, wanted = parse_predict(model, request, self._check_method)
+        signature, inputs, wanted = parse_predict(model, request, self.check_method)
         results = self.run(model, request.model_spec.name, signature, inputs, wanted, timeout_s)
         spec = _spec_bytes(request.model_spec.name, signature, version)
         return b"".join([spec, *tensors.encode(results, as_content=self._as_content)])
@@ -66,8 +66,8 @@ class Predictor:
             raise invalid("Missing ModelSpec")
         version, model = self.manager.find(request.model_spec)
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        signature = examples.find_signature(model.signatures, name, method, self._check_method)
-        outputs = examples.outputs_of(signature, method, self._check_method)
+        signature = examples.find_signature(model.signatures, name, method, self.check_method)
+        outputs = examples.outputs_of(signature, method, self.check_method)
         rows = examples.serialized(request.input)
         api = "Classify" if method == examples.CLASSIFY else "Regress"
         results = self.run(model, request.model_spec.name, name, {"inputs": rows}, outputs, timeout_s, api)
@@ -77,7 +77,7 @@ class Predictor:
     def multi_inference(self, request: Any, timeout_s: float | None) -> Any:
         """Answer a MultiInferenceRequest: each signature is run by itself."""
         version, model = self.manager.find(request.tasks[0].model_spec if request.tasks else ModelSpec())
-        plan = examples.check_tasks(request.tasks, model.signatures, self._check_method)
+        plan = examples.check_tasks(request.tasks, model.signatures, self.check_method)
         rows = examples.serialized(request.input)
         response = inference_pb2.MultiInferenceResponse()
         model_name = request.tasks[0].model_spec.name

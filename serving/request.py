@@ -27,10 +27,16 @@ def parse_predict(
     if name not in model.signatures:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     signature = model.signatures[name]
-    if check_method and signature.method_name not in METHODS:
+    if check_method:
+        check_method_name(signature)
+    return name, _inputs(signature, request.inputs), _outputs(signature, request.output_filter)
+
+
+def check_method_name(signature: Any) -> None:
+    """Raise ServingError unless the signature's method_name is one of TF Serving's."""
+    if signature.method_name not in METHODS:
         text = "Expected prediction signature method_name to be one of {" + ", ".join(METHODS) + "}. "
         raise ServingError(Code.INTERNAL, f"{text}Was: {signature.method_name}")
-    return name, _inputs(signature, request.inputs), _outputs(signature, request.output_filter)
 
 
 def _inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
-"""The REST side: TF Serving's paths and bodies as an ASGI app, run by uvicorn on a thread of its own.
+"""The REST side: TF Serving's paths and bodies as an ASGI app.
 
-uvicorn (with httptools) reads HTTP; there is no web framework, as TF Serving's routing is two patterns.
-Each request is worked on by a pool of --rest_api_num_threads threads.
+There is no web framework, as TF Serving's routing is two patterns. Each request is worked on by a pool of
+--rest_api_num_threads threads.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-import uvicorn
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -31,12 +30,14 @@ from serving import info, rest_examples, rest_json, rest_text
 from serving.errors import HTTP_STATUS, Code, ServingError, invalid
 from serving.metrics import Metrics
 from serving.predict import Predictor
-from serving.request import DEFAULT_SIGNATURE
-from serving.rest_body import Receive, read_body
+from serving.request import DEFAULT_SIGNATURE, check_method_name
+from serving.rest_body import Receive, gunzip, read_body
 
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+HTML = "text/html; charset=ISO-8859-1"  # what libevent says of an answer that does not say
+METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}  # libevent knows no others
 _NAME = r"(?P<name>[^/:]+)"
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICTION = re.compile(rf"/v1/models/{_NAME}{_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE)
@@ -46,6 +47,7 @@ _CORS = [
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
 ]
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -61,18 +63,25 @@ class RestOptions:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer; `api`: of a path below /v1/, the only ones with CORS headers; `close` ends the connection."""
 
     status: int
     body: bytes
     content_type: str = JSON
+    api: bool = True
+    close: bool = False
 
 
-NOT_FOUND = Answer(  # libevent's page
-    404,
-    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n",
-    "text/html",
-)
+def _error_page(status: HTTPStatus) -> Answer:
+    """libevent's page."""
+    text = (
+        f"<HTML><HEAD>\n<TITLE>{status.value} {status.phrase}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n"
+        "</BODY></HTML>\n"
+    )
+    return Answer(status, text.encode(), "text/html", api=False, close=True)
+
+
+NOT_FOUND, NOT_IMPLEMENTED = map(_error_page, (HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED))
 
 
 class RestApp:
@@ -94,30 +103,38 @@ class RestApp:
         if scope["query_string"]:
             path += "?" + scope["query_string"].decode("latin-1")
         try:
-            body = await read_body(receive, dict(scope["headers"]).get(b"content-encoding", b""))
+            body = await read_body(receive)
         except ServingError as error:
             answer = Answer(HTTP_STATUS[error.code], rest_text.error(error))
         else:
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._pool, self.answer, scope["method"], path, body)
+            sent = dict(scope["headers"])
+            answer = await loop.run_in_executor(self._pool, self.answer, scope["method"], path, body, sent)
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", b"%d" % len(answer.body)),
         ]
-        headers += _CORS if self._options.cors and answer.content_type == JSON else []
+        headers += _CORS if self._options.cors and answer.api else []
+        headers += [(b"connection", b"close")] if answer.close else []
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer one request; never raises."""
+    def answer(
+        self, method: str, path: str, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS
+    ) -> Answer:
+        """Answer one request, its headers' names in small letters; never raises."""
+        if method not in METHODS:
+            return NOT_IMPLEMENTED
         if path.partition("?")[0] == self._options.metrics_path:
             return self._metrics_page(path)
         if not re.match(r"/v1/.*", path, re.IGNORECASE):
             return NOT_FOUND
-        if self._options.cors and method == "OPTIONS":
-            return Answer(200, b"")
+        if method == "OPTIONS":
+            return self._options_answer(headers.get(b"origin", b""))
         try:
-            return Answer(200, self._dispatch(method, path, body))
+            return Answer(
+                200, self._dispatch(method, path, body, b"gzip" in headers.get(b"content-encoding", b""))
+            )
         except ServingError as error:
             failure = error
         except Exception:  # a bug: the client learns no internals
@@ -125,48 +142,54 @@ class RestApp:
             failure = ServingError(Code.INTERNAL, "Internal error; the server's log has the details.")
         return Answer(HTTP_STATUS[failure.code], rest_text.error(failure))
 
+    def _options_answer(self, origin: bytes) -> Answer:
+        """What a browser asks before it sends: right with any Origin, whatever --rest_api_enable_cors_support says."""
+        code = Code.OK if re.search(rb"https?://", origin) else Code.FAILED_PRECONDITION
+        self._metrics.count_request("", code.name)
+        return Answer(HTTP_STATUS[code], b"", HTML)
+
     def _metrics_page(self, path: str) -> Answer:
         if path != self._options.metrics_path:  # it takes no query
             text = f"Unexpected path: {path}. Should be {self._options.metrics_path}"
-            return Answer(400, text.encode(), "text/plain")
-        return Answer(200, self._metrics.page().encode(), "text/plain")
+            return Answer(400, text.encode(), "text/plain", api=False)
+        return Answer(200, self._metrics.page().encode(), "text/plain", api=False)
 
-    def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
+    def _dispatch(self, method: str, path: str, body: bytes, gzipped: bool) -> bytes:
         """Route, answer and count one request to /v1/."""
+        start = time.perf_counter()
         pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
         found = pattern.fullmatch(path) if pattern else None
-        # The paths match in capital letters too, the words that end them do not: as TF Serving compares them.
-        if found is None or (method == "POST" and not found["method"].islower()):
-            raise invalid(f"Malformed request: {method} {path}")
-        api = (
-            found["method"]
-            if method == "POST"
-            else "GetModelMetadata"
-            if found["metadata"] == "/metadata"
-            else "GetModelStatus"
-        )
-        name = unquote(found["name"] or "", errors="replace")
-        label = self._metrics.model_label(name, self._manager.knows(name))
-        start = time.perf_counter()
-        answer, _ = self._metrics.counted(
-            label, api, "REST", start, lambda: self._call(api, _model_spec(name, found), body)
-        )
+        name = unquote(found["name"] or "", errors="replace") if found else ""
+
+        def run() -> bytes:
+            # The paths match in capital letters too, the words that end them do not: as TF Serving compares them.
+            if found is None or (method == "POST" and not found["method"].islower()):
+                raise invalid(f"Malformed request: {method} {path}")
+            spec = _model_spec(name, found)
+            if method == "GET":
+                return self._describe(spec, found["metadata"] == "/metadata")
+            return self._infer(found["method"], spec, gunzip(body) if gzipped and body else body)
+
+        label = self._metrics.model_label(name, not name or self._manager.knows(name))
+        api = found["method"] if found is not None and method == "POST" else ""
+        answer, _ = self._metrics.counted(label, api, "REST", start, run)
         return answer
 
-    def _call(self, api: str, spec: Any, body: bytes) -> bytes:
-        if api == "predict":
+    def _infer(self, method: str, spec: Any, body: bytes) -> bytes:
+        if method == "predict":
             return self._predict(spec, body)
-        if api == "classify":
+        if method == "classify":
             request = classification_pb2.ClassificationRequest(model_spec=spec)
             rest_examples.fill_request(rest_json.parse_body(body), request)
             return rest_examples.classifications(self._predictor.classify(request, self._timeout_s).result)
-        if api == "regress":
-            request = regression_pb2.RegressionRequest(model_spec=spec)
-            rest_examples.fill_request(rest_json.parse_body(body), request)
-            return rest_examples.regressions(self._predictor.regress(request, self._timeout_s).result)
+        request = regression_pb2.RegressionRequest(model_spec=spec)
+        rest_examples.fill_request(rest_json.parse_body(body), request)
+        return rest_examples.regressions(self._predictor.regress(request, self._timeout_s).result)
+
+    def _describe(self, spec: Any, metadata: bool) -> bytes:
         if not spec.name:
             raise invalid("Missing model name in request.")
-        if api == "GetModelStatus":
+        if not metadata:
             request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
             return rest_text.status(info.model_status(self._manager, request))
         wanted = get_model_metadata_pb2.GetModelMetadataRequest(
@@ -185,6 +208,8 @@ class RestApp:
         if not infos:
             raise invalid(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
         inputs, layout = rest_json.parse_inputs(document, infos)
+        if self._predictor.check_method:
+            check_method_name(model.signatures[signature])
         results = self._predictor.run(model, spec.name, signature, inputs, [], self._timeout_s)
         return rest_text.predictions(results, layout)
 
@@ -200,39 +225,3 @@ def _model_spec(name: str, found: re.Match[str]) -> Any:
     if found["label"]:
         spec.version_label = unquote(found["label"], errors="replace")
     return spec
-
-
-class RestServer:
-    """uvicorn on its own thread."""
-
-    def __init__(self, app: RestApp) -> None:
-        config = uvicorn.Config(
-            app,
-            loop="asyncio",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=1024,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread: threading.Thread | None = None
-
-    def start(self, listener: socket.socket) -> None:
-        """Serve on a bound socket; returns once it accepts."""
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="rest", daemon=True)
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
-
-    def begin_stop(self, grace_s: float) -> None:
-        """Take no new requests; those in flight may go on for `grace_s` seconds. Returns at once."""
-        self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
-        self._server.should_exit = True
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the requests in flight are answered."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)

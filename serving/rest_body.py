@@ -1,8 +1,7 @@
-"""A REST request's body: bounded, and gunzipped where it says so."""
+"""A REST request's body: bounded, as it came and gunzipped."""
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,8 +13,8 @@ MAX_GUNZIPPED_BYTES = 100 << 20
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
-async def read_body(receive: Receive, encoding: bytes) -> bytes:
-    """The request's body, gunzipped if it says so; raises ServingError when it is too large or broken."""
+async def read_body(receive: Receive) -> bytes:
+    """The request's body; raises ServingError when it is too large or cut short."""
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -27,8 +26,7 @@ async def read_body(receive: Receive, encoding: bytes) -> bytes:
             raise ServingError(Code.RESOURCE_EXHAUSTED, f"The request is larger than {MAX_BODY_BYTES} bytes.")
         chunks.append(chunk)
         more = message.get("more_body", False)
-    body = b"".join(chunks)
-    return await asyncio.to_thread(gunzip, body) if b"gzip" in encoding else body
+    return b"".join(chunks)
 
 
 def gunzip(body: bytes) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from serving.batching import BatchedModel
 from serving.config import ModelConfig
-from serving.errors import ServingError
+from serving.errors import Code, ServingError
 from serving.lite import LiteModel
 from serving.sessions import Model, SessionOptions
 
@@ -34,6 +35,7 @@ class Version:
     error: ServingError | None = None
     model: Runnable | None = None
     aspired: bool = True
+    past: bool = False  # it ended before the model was listed again
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,33 @@ class Served:
             (number for number, v in self.versions.items() if v.state == State.AVAILABLE), default=None
         )
 
-    def settled(self) -> bool:
-        """Whether one version serves, or all have ended and at least one of them with an error."""
-        if self.latest() is not None:
-            return True
-        ended = all(version.state == State.END for version in self.versions.values())
-        return ended and any(version.error is not None for version in self.versions.values())
+    def begin(self) -> None:
+        """The model is new in a list: what became of its versions before does not count for `reached`."""
+        for version in self.versions.values():
+            version.past = version.state == State.END
+
+    def reached(self) -> tuple[int, Version] | None:
+        """The highest version that serves or has ended, and its number; None while there is none.
+
+        TF Serving waits for this one only: a higher one that is still loading does not count, one that failed does.
+        """
+        ended = (State.AVAILABLE, State.END)
+        found = [
+            number for number, version in self.versions.items() if version.state in ended and not version.past
+        ]
+        return (max(found), self.versions[max(found)]) if found else None
+
+
+def unavailable(models: Mapping[str, Served], kind: str) -> ServingError | None:
+    """The error that names those of the models, each a `kind`, whose version that was `reached` does not serve."""
+    failed = []
+    for name, model in models.items():
+        found = model.reached()
+        if found is not None and found[1].state != State.AVAILABLE:
+            number, version = found
+            due = f" due to error: {version.error}" if version.error else ""
+            failed.append(f"{{{{name: {name} version: {number}}}{due}}}, ")
+    if not failed:
+        return None
+    text = f"{len(failed)} {kind}(s) did not become available: {{{''.join(failed)}}}"
+    return ServingError(Code.UNKNOWN, text)

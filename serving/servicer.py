@@ -78,8 +78,12 @@ class Servicer:
         return info.model_status(self._manager, parse(get_model_status_pb2.GetModelStatusRequest, data))
 
     def reload(self, data: bytes, context: Any) -> Any:
-        """ModelService.HandleReloadConfigRequest: the code is the RPC's and the response's, both."""
+        """ModelService.HandleReloadConfigRequest: the code is the RPC's and the response's, both.
+
+        The response tells by how much the reload raised each counter in `metric_names`.
+        """
         request = parse(model_management_pb2.ReloadConfigRequest, data)
+        before = self._metrics.counters(request.metric_names)
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -88,6 +92,8 @@ class Servicer:
         self._manager.configure(from_proto(request.config, self._manager.configured()))
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK, and there
+        for name, value in self._metrics.counters(request.metric_names).items():
+            response.metric.add(name=name, int64_value_increase=value - before[name])
         return response
 
 

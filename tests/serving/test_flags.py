@@ -91,6 +91,13 @@ def test_the_docs_name_what_does_not_work() -> None:
     assert missing == []
 
 
+def check(*arguments: str) -> None:
+    """What a start checks before it loads TensorFlow."""
+    options = flags.parse(arguments)
+    app.check(options)
+    app.check_files(options)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,7 +107,7 @@ def test_the_docs_name_what_does_not_work() -> None:
         ),
         ([], "Both server_options.model_base_path and server_options.model_config_file are empty!"),
         (
-            ["--batching_parameters_file=f"],
+            ["--model_base_path=/x", "--batching_parameters_file=f"],
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
         ),
         (
@@ -127,8 +134,33 @@ def test_the_docs_name_what_does_not_work() -> None:
 )
 def test_flags_that_cannot_work(arguments: list[str], message: str) -> None:
     with pytest.raises(ServingError, match=None) as caught:
-        app.check(flags.parse(arguments))
+        check(*arguments)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batching_parameters_file={bad}"], "Both server_options.model_base_path and"),
+        (["--model_config_file={bad}", "--batching_parameters_file={bad}"], "Invalid protobuf file: '{bad}'"),
+        (["--model_config_file={relative}", "--batching_parameters_file={bad}"], "without setting"),
+        (["--model_config_file={relative}"], "absolute path or URI"),
+    ],
+)
+def test_which_error_comes_first(tmp_path: Path, arguments: list[str], message: str) -> None:
+    names = {name: tmp_path / name for name in ("bad", "relative")}
+    names["bad"].write_text("no protobuf")
+    names["relative"].write_text(
+        'model_config_list { config { name: "m" base_path: "x" model_platform: "tensorflow" } }'
+    )
+    with pytest.raises(ServingError) as caught:
+        check(*[argument.format(**names) for argument in arguments])
+    assert message.format(**names) in caught.value.message
+
+
+def test_a_platform_config_file_stands_for_the_flags_on_batching(tmp_path: Path) -> None:
+    flag = f"--batching_parameters_file={tmp_path / 'none'}"
+    app.check_files(flags.parse([flag, f"--platform_config_file={tmp_path / 'none'}"]))
 
 
 def test_a_flag_without_effect_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import config, versions
+from serving import build, config, flags, versions
 from serving.config import ModelConfig
 from serving.errors import Code, ServingError
 from serving.metrics import Metrics
@@ -26,6 +26,7 @@ from tests.serving import models
 def publish(source: Path, target: Path) -> None:
     """A version folder that appears whole, as an export makes it."""
     staged = target.with_name(f"tmp-{target.name}")
+    target.parent.mkdir(exist_ok=True)
     shutil.copytree(source, staged)
     os.rename(staged, target)
 
@@ -132,6 +133,93 @@ def test_a_bad_model_at_start_is_an_error_after_its_retries(make: Any, base: Pat
         "1 servable(s) did not become available: {{{name: m version: 7} due to error: NOT_FOUND: Specified file"
     )
     assert text.endswith("}, }")
+
+
+def test_a_server_without_models_gets_its_first_list(make: Any, base: Path) -> None:
+    manager = make()
+    manager.configure(None)  # an empty config: no action, and the next one is the first
+    assert manager.configured() is None
+    manager.configure([])
+    assert manager.configured() == set()
+    manager.configure([ModelConfig("m", str(base))])
+    assert latest(manager) == 1
+    manager.configure(None)
+    assert latest(manager) == 1
+
+
+def test_a_first_list_that_fails_may_be_followed_by_another(make: Any, base: Path) -> None:
+    manager = make()
+    bad = base.with_name("bad")
+    (bad / "1").mkdir(parents=True)
+    with pytest.raises(ServingError, match="bad version: 1"):
+        manager.configure([ModelConfig("bad", str(bad))])
+    manager.configure([ModelConfig("m", str(base))])
+    assert latest(manager) == 1
+
+
+def test_the_watcher_outlives_what_goes_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Manager:
+        calls = 0
+
+        def configured(self) -> None:
+            return None
+
+        def configure(self, configs: object) -> None:
+            self.calls += 1
+            raise RuntimeError("a bug")
+
+    file, manager, stop = tmp_path / "models", Manager(), threading.Event()
+    file.write_text("")
+    options = flags.parse([f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1"])
+    build.watch_config_file(options, manager, stop)  # type: ignore[arg-type]
+    until(lambda: manager.calls == 2)
+    stop.set()
+    assert "Reloading" in caplog.text
+    assert "a bug" in caplog.text
+
+
+def test_a_model_is_taken_away_while_anothers_folder_is_missing(
+    make: Any, base: Path, model_dir: Path
+) -> None:
+    manager = make()
+    other = ModelConfig("other", str(model_dir / "tf1"))
+    manager.configure([ModelConfig("m", str(base)), other])
+    os.rename(base, base.with_name("hidden"))
+    manager.configure([ModelConfig("m", str(base))])
+    until(lambda: states(manager, "other") == {123: State.END})
+    assert latest(manager) == 1
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_the_highest_version_that_ends_decides(
+    make: Any, base: Path, model_dir: Path, at_start: bool
+) -> None:
+    """A low version that serves does not make up for a higher one that failed by then, as in TF Serving."""
+    (base / "2").mkdir()
+    manager = make()
+    if not at_start:
+        manager.configure([ModelConfig("other", str(model_dir / "tf1"))])
+    with pytest.raises(ServingError) as caught:
+        manager.configure([ModelConfig("m", str(base), policy="all")])
+    kind = "servable" if at_start else "model"
+    assert caught.value.message.startswith(
+        f"1 {kind}(s) did not become available: {{{{{{name: m version: 2}} due to error: NOT_FOUND: "
+    )
+    assert caught.value.message.count("due to error") == 1
+    until(lambda: states(manager) == {2: State.END, 1: State.AVAILABLE})
+
+
+def test_versions_that_ended_are_remembered(make: Any, base: Path, model_dir: Path) -> None:
+    manager = make()
+    manager.configure([ModelConfig("m", str(base))])
+    manager.configure([])
+    until(lambda: states(manager) == {1: State.END})
+    publish(model_dir / "affine" / "1", base.with_name("second") / "5")
+    manager.configure([ModelConfig("m", str(base.with_name("second")))])
+    assert states(manager) == {5: State.AVAILABLE, 1: State.END}
+    manager.configure([])
+    manager.configure([ModelConfig("m", str(base))])  # a version that ended is loaded again
+    assert latest(manager) == 1
 
 
 def test_policies(make: Any, base: Path, model_dir: Path) -> None:
@@ -263,7 +351,7 @@ def test_reloads_that_are_refused(text: str, code: Code, message: str) -> None:
 
 
 def test_a_server_may_start_with_no_models_and_lose_all_of_them() -> None:
-    assert config.from_proto(model_server_config_pb2.ModelServerConfig()) == ()
+    assert config.from_proto(model_server_config_pb2.ModelServerConfig()) is None
     empty = text_format.Parse("model_config_list {}", model_server_config_pb2.ModelServerConfig())
     assert config.from_proto(empty, served={"m"}) == ()
 

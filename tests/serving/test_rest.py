@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from serving.predict import Predictor
+from serving.rest import RestApp, RestOptions
+from serving.rest_server import RestServer
 from tests.serving.conftest import Server
 
 AFFINE = "/v1/models/affine:predict"
@@ -169,6 +172,19 @@ def test_gzip_requests_and_bombs(server: Server) -> None:
     assert status == 400
     assert "larger than 104857600 bytes" in text
     assert server.http("POST", AFFINE, b"no gzip", zipped)[0] == 400
+
+
+def test_a_body_that_is_not_looked_at_need_not_be_gzip(server: Server) -> None:
+    for body in (None, b"no gzip"):
+        assert server.http("GET", "/v1/models/affine", body, {"Content-Encoding": "gzip"})[0] == 200
+    status, text = server.http("POST", AFFINE, b"", {"Content-Encoding": "gzip"})
+    assert (status, json.loads(text)["error"]) == (400, "JSON Parse error: The document is empty")
+
+
+def test_idle_connections_are_kept_as_long_as_libevent_keeps_them(server: Server) -> None:
+    app = RestApp(RestOptions(1, 1.0), Predictor(server.manager, server.metrics), server.metrics)
+    kept = RestServer(app)
+    assert kept._server.config.timeout_keep_alive == 50
 
 
 def test_timeout_is_504(start: Any, model_dir: Any) -> None:
