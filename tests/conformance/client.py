@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,20 @@ class Client:
     def http(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
-        """One HTTP request; a body that is no bytes is sent as JSON."""
+        """Status and body of one HTTP request; a body that is no bytes is sent as JSON."""
+        response, text = self.exchange(method, path, body, headers)
+        return response.status, text
+
+    def exchange(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[HTTPResponse, str]:
+        """The answer to one HTTP request, with its headers, and its body."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection("localhost", self.rest_port, timeout=TIMEOUT_S)
         try:
             connection.request(method, path, data, headers or {})
             response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", "replace")
+            return response, response.read().decode("utf-8", "replace")
         finally:
             connection.close()
 
@@ -100,11 +108,11 @@ class Client:
         end = time.monotonic() + READY_S
         request = predict_request("intentionally_missing_model")
         while time.monotonic() < end:
-            assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
+            assert self.process.poll() is None, f"the server ended: {self.log.read_text(errors='replace')}"
             try:
                 self.call("Predict", request, 1)
             except grpc.RpcError as error:
                 if "Servable" in (error.details() or ""):
                     return
             time.sleep(0.1)
-        raise AssertionError(f"the server does not answer: {self.log.read_text()}")
+        raise AssertionError(f"the server does not answer: {self.log.read_text(errors='replace')}")

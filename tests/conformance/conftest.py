@@ -39,7 +39,7 @@ def model_config(*entries: tuple[str, Path, str]) -> str:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models: half_plus_two, half_plus_three, versions (1, 2, 3), strings, and those of TF Serving's own tests."""
+    """Models: half_plus_two, half_plus_three, versions (1, 2, 3), strings, TF Serving's own, and odd ones."""
     folder = tmp_path_factory.mktemp("conformance")
     models.half_plus(folder / "half_plus_two" / "00000123")
     models.half_plus(folder / "half_plus_three" / "00000123", 3.0)
@@ -53,6 +53,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models.mirrored(folder / "mirrored" / "1")
     models.lite_half_plus_two(folder / "lite" / "00000123")
     models.lite_half_plus_two(folder / "lite_with_signature" / "00000123", "serving_default")
+    models.odd_method(folder / "odd_method" / "1")
+    models.with_warm_up(models.affine(folder / "warmed" / "1"), [b""])
+    models.quantised(folder / "quantised" / "1")
+    models.affine(folder / "second" / "5", 5.0)
+    models.affine(folder / "moved" / "1")
+    cut = models.affine(folder / "cut" / "1") / "saved_model.pb"
+    cut.write_bytes(cut.read_bytes()[:-1])
     return folder
 
 
@@ -81,7 +88,7 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cl
 
 @pytest.fixture(scope="session")
 def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
-    """Servers, started together as each takes seconds: main, batching, reload, lite."""
+    """Servers, started together as each takes seconds: main, batching, reload, lite, and one without models."""
     versions = 'model_version_policy { all {} } version_labels { key: "stable" value: 2 }'
     files = {
         "main": model_config(
@@ -89,9 +96,12 @@ def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
             ("half_plus_three", folder / "half_plus_three", ""),
             ("versions", folder / "versions", versions),
             ("strings", folder / "strings", ""),
+            ("warmed", folder / "warmed", ""),
+            ("quantised", folder / "quantised", ""),
             *((name, folder / name, "") for name in SAVED),
         ),
         "lite_models": model_config(*((name, folder / name, "") for name in ("lite", "lite_with_signature"))),
+        "without": "",
         "reload": model_config(("half_plus_two", folder / "half_plus_two", "")),
         "monitoring": 'prometheus_config: { enable: true, path: "/monitoring/prometheus/metrics" }',
         "batching": (
@@ -120,6 +130,14 @@ def fleet(spawn: Callable[..., Client], folder: Path) -> dict[str, Client]:
         ),
         "reload": spawn(
             f"--model_config_file={folder / 'reload'}", "--model_config_file_poll_wait_seconds=1"
+        ),
+        "without": spawn(
+            f"--model_config_file={folder / 'without'}",
+            "--model_config_file_poll_wait_seconds=1",
+            "--max_num_load_retries=0",
+            "--rest_api_enable_cors_support",
+            "--enable_signature_method_name_check",
+            "--grpc_channel_arguments=grpc.max_connection_age_ms=99999999999,grpc.lb_policy_name=--5",
         ),
         "lite": spawn(f"--model_config_file={folder / 'lite_models'}", "--prefer_tflite_model=true"),
     }

@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -164,6 +165,24 @@ def test_predict_errors(main: Client, message: Any, code: str, text: str) -> Non
     assert main.error("Predict", message) == (code, text)
 
 
+def test_an_error_with_bytes_that_are_no_text(main: Client) -> None:
+    code, text = main.error("Predict", predict_request("strings", "number", s=[b"\xff"]))
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("StringToNumberOp could not correctly convert string: ")
+
+
+def test_quantised_numbers(main: Client) -> None:
+    message = predict_request("quantised")
+    message.inputs["x"].CopyFrom(TensorProto(dtype=types_pb2.DT_QINT8, int_val=[1, -2]))
+    message.inputs["x"].tensor_shape.dim.add(size=2)
+    output = main.call("Predict", message).outputs["y"]
+    assert (output.dtype, list(output.int_val)) == (types_pb2.DT_QINT8, [1, -2])
+
+
+def test_an_empty_warm_up_record_is_no_error(main: Client) -> None:
+    assert main.floats(predict_request("warmed", x=[2.0])) == [3.0]
+
+
 def test_deadline(main: Client) -> None:
     code, _ = main.error("Predict", predict_request("strings", "slow", seconds=np.array(5.0)), timeout=0.5)
     assert code == "DEADLINE_EXCEEDED"
@@ -247,3 +266,4 @@ def test_health_and_reflection(main: Client, fleet: dict[str, Client]) -> None:
     with main.channel() as channel:
         services = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"} <= services
+    assert "tensorflow.ProfilerService" in services

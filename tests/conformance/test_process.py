@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 from google.protobuf import text_format
-from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from tests.conformance.client import Client, predict_request
 from tests.conformance.conftest import command, model_config
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for three servers to start
+AVAILABLE, END = 30, 50
 ERROR = "Failed to start server. Error: "
 
 
@@ -34,6 +40,8 @@ def test_starts_that_fail(tmp_path: Path) -> None:
         ([model, f"--batching_parameters_file={bad}"], "stdout", "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
         ([model, "--enable_batching=perhaps"], "stdout", "usage: "),
         (["--model_base_path=relative"], "stdout", f"{ERROR}INVALID_ARGUMENT: Expected model default to have an absolute path or URI; got base_path()=relative"),
+        ([f"--batching_parameters_file={bad}"], "stdout", "Both server_options.model_base_path and"),
+        ([model, f"--batching_parameters_file={bad}", f"--platform_config_file={bad}"], "stdout", f"Invalid protobuf file: '{bad}'"),
         (["--no_such_flag=1", "--"], "stdout", "unknown argument: --no_such_flag=1\nusage: "),
         ([model, "--port=8500", "--help"], "stdout", "usage: "),
         (
@@ -59,6 +67,16 @@ def test_a_label_at_start_needs_its_flag(tmp_path: Path) -> None:
     assert done.returncode not in (0, None)
 
 
+def test_the_highest_version_that_ends_decides(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "versions" / "1", tmp_path / "m" / "1")
+    (tmp_path / "m" / "2").mkdir()
+    (tmp_path / "config").write_text(model_config(("m", tmp_path / "m", "model_version_policy { all {} }")))
+    done = start(f"--model_config_file={tmp_path / 'config'}", "--max_num_load_retries=0")
+    text = "UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 2} due to error: NOT_FOUND: "
+    assert f"{ERROR}{text}" in done.stdout
+    assert done.returncode not in (0, None)
+
+
 def test_version() -> None:
     done = start("--version")
     assert done.returncode == 0
@@ -75,8 +93,8 @@ def test_the_log_says_what_scripts_wait_for(main: Client) -> None:
         "Entering the event loop ...",
     )
     end = time.monotonic() + 30  # it may answer before it says so
-    while not all(text in main.log.read_text() for text in texts):
-        assert time.monotonic() < end, main.log.read_text()
+    while missing := [text for text in texts if text not in main.log.read_text(errors="replace")]:
+        assert time.monotonic() < end, missing
         time.sleep(0.1)
 
 
@@ -150,6 +168,71 @@ def test_reload_by_call(fleet: dict[str, Client], folder: Path) -> None:
     )
 
 
+def statuses(client: Client, name: str) -> list[tuple[int, int, int, str]]:
+    """Version, state, code and text of each."""
+    message = get_model_status_pb2.GetModelStatusRequest()
+    message.model_spec.name = name
+    return [
+        (one.version, one.state, one.status.error_code, one.status.error_message)
+        for one in client.call("GetModelStatus", message).model_version_status
+    ]
+
+
+def test_a_server_that_starts_without_models(fleet: dict[str, Client], folder: Path) -> None:
+    client = fleet["without"]
+    x = np.array([2.0], np.float32)
+
+    def models(*names: str) -> None:
+        (folder / "without").write_text(model_config(*((name, folder / name, "") for name in names)))
+
+    models("moved", "odd_method")
+    wait_for(client, predict_request("moved", x=x), [3.0])
+    named = "Expected prediction signature method_name to be one of {tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress}. Was: odd"
+    assert client.error("Predict", predict_request("odd_method", x=[[2.0]])) == ("INTERNAL", named)
+    status, text = client.http("POST", "/v1/models/odd_method:predict", {"instances": [[2.0]]})
+    assert (status, json.loads(text)["error"]) == (500, named)
+
+    (folder / "moved").rename(folder / "elsewhere")  # versions are no longer looked for, of no model
+    models("moved")
+    end = time.monotonic() + 30
+    while statuses(client, "odd_method") != [(1, END, 0, "")]:  # yet what is listed no more is unloaded
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert client.floats(predict_request("moved", x=x)) == [3.0]
+    (folder / "elsewhere").rename(folder / "moved")
+
+    models("moved", "cut")
+    end = time.monotonic() + 30
+    code = 0
+    while code == 0:  # it is not known before it is found, and has no error before it is tried
+        assert time.monotonic() < end
+        time.sleep(0.1)
+        with contextlib.suppress(grpc.RpcError):
+            ((version, state, code, text),) = statuses(client, "cut")
+    assert (version, state, code, text) == (1, END, 11, "Read less bytes than requested")
+
+
+def test_a_reload_tells_by_how_much_it_raised_counters(fleet: dict[str, Client], folder: Path) -> None:
+    client = fleet["batching"]
+    half = ("half_plus_two", folder / "half_plus_two", "")
+
+    def reload(*listed: tuple[str, Path, str], counters: tuple[str, ...] = ()) -> dict[str, int]:
+        message = reload_request(model_config(*listed))
+        message.metric_names.extend(counters)
+        metrics = client.call("HandleReloadConfigRequest", message).metric
+        return {one.name: one.int64_value_increase for one in metrics}
+
+    shutil.copytree(folder / "second", folder / "a")  # the first of the paths, whose value is told
+    other = ("other", folder / "a", "")
+    assert reload(half, other) == {}
+    reload(half)
+    loads, latency = "/tensorflow/cc/saved_model/load_attempt_count", "/tensorflow/serving/request_latency"
+    assert reload(half, other, counters=(loads, latency, "/none")) == {loads: 1, latency: 0, "/none": 0}
+    reload(half)
+    reload(half, ("other", folder / "versions", ""))
+    assert statuses(client, "other") == [(5, END, 0, ""), (3, AVAILABLE, 0, "")]  # what ended is remembered
+
+
 def test_a_file_that_is_not_polled(main: Client, folder: Path) -> None:
     text = (folder / "main").read_text()
     (folder / "main").write_text(model_config())
@@ -176,3 +259,7 @@ def test_batching(fleet: dict[str, Client]) -> None:
     runs = [line for line in page.splitlines() if "batching_session:wrapped_run_count{" in line]
     assert len(runs) == 1
     assert 6 <= float(runs[0].split()[-1]) < 24
+    sizes = ":tensorflow:serving:batching_session:input_batch_size_bucket{le="
+    below = [line.split() for line in page.splitlines() if line.startswith(sizes)]
+    assert below[0] == [f'{sizes}"1"}}', "0"]  # a limit counts in the next bucket
+    assert int(below[1][1]) >= 24

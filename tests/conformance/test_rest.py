@@ -66,8 +66,33 @@ def test_errors(main: Client, method: str, path: str, body: Any, status: int, te
     assert answer.startswith('{\n    "error": "')
 
 
-def test_outside_the_api(main: Client) -> None:
-    assert main.http("GET", "/")[0] == 404
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("TRACE", HALF, 501)])
+def test_outside_the_api(main: Client, method: str, path: str, status: int) -> None:
+    response, text = main.exchange(method, path)
+    assert response.status == status
+    assert response.headers["Connection"] == "close"
+    assert response.headers["Content-Type"] == "text/html"
+    title = f"{status} {'Not Found' if status == 404 else 'Not Implemented'}"
+    assert text.startswith(f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD>")
+
+
+@pytest.mark.parametrize("name", ["main", "without"])  # --rest_api_enable_cors_support is off, on
+@pytest.mark.parametrize(
+    ("origin", "status"), [("https://a.b", 200), ("http://a", 200), ("a.b", 400), (None, 400)]
+)
+def test_what_a_browser_asks_before(
+    fleet: dict[str, Client], name: str, origin: str | None, status: int
+) -> None:
+    response, text = fleet[name].exchange(
+        "OPTIONS", f"{HALF}:predict", None, {"Origin": origin} if origin else {}
+    )
+    assert (response.status, text) == (status, "")
+    assert response.headers["Content-Type"] != "application/json"
+    found = {
+        name: response.headers[f"Access-Control-Allow-{name}"] for name in ("Origin", "Methods", "Headers")
+    }
+    expected = {"Origin": "*", "Methods": "POST, GET", "Headers": "Content-Type"}
+    assert found == (expected if name == "without" else dict.fromkeys(expected))
 
 
 def test_status(main: Client) -> None:
@@ -102,6 +127,45 @@ def test_gzip_and_base64(main: Client) -> None:
     )
     assert status == 200
     assert json.loads(text)["outputs"]["s_bytes"] == {"b64": "/wA="}
+
+
+def test_what_says_gzip_and_has_no_body(main: Client) -> None:
+    assert main.http("GET", HALF, None, {"Content-Encoding": "gzip"})[0] == 200
+
+
+def count(client: Client, sample: str) -> int:
+    """A sample of the metrics' page, 0 where it is not there."""
+    _, text = client.http("GET", "/monitoring/prometheus/metrics")
+    found = [line for line in text.splitlines() if line.startswith(f":tensorflow:serving:{sample} ")]
+    return int(found[0].split()[-1]) if found else 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "sample"),
+    [
+        ("GET", f"{HALF}:predict", {}, 'request_count{model_name="",status="INVALID_ARGUMENT"}'),
+        ("DELETE", HALF, {}, 'request_count{model_name="",status="INVALID_ARGUMENT"}'),
+        (
+            "POST",
+            f"{HALF}:PREDICT",
+            {},
+            'request_count{model_name="half_plus_two",status="INVALID_ARGUMENT"}',
+        ),
+        ("OPTIONS", HALF, {"Origin": "http://a"}, 'request_count{model_name="",status="OK"}'),
+        ("OPTIONS", HALF, {}, 'request_count{model_name="",status="FAILED_PRECONDITION"}'),
+        ("GET", HALF, {}, 'request_latency_count{model_name="half_plus_two",API="",entrypoint="REST"}'),
+        (
+            "GET",
+            f"{HALF}/metadata",
+            {},
+            'request_latency_count{model_name="half_plus_two",API="",entrypoint="REST"}',
+        ),
+    ],
+)
+def test_what_is_counted(main: Client, method: str, path: str, headers: dict[str, str], sample: str) -> None:
+    before = count(main, sample)
+    main.http(method, path, None, headers)
+    assert count(main, sample) == before + 1
 
 
 def test_metrics(main: Client) -> None:
