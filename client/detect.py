@@ -73,7 +73,8 @@ class _Run:
         self._choices = [camera.choice() for camera in config.cameras]
         pictures = any(camera.save or camera.snapshots for camera in config.cameras)
         self._save_dir = _new_folder(Path(config.project), config.name) if pictures else None
-        self._shared = shared_sinks(config, console)
+        self._cameras: list[Camera] = []
+        self._shared = shared_sinks(config, console, self._reports)
         self._counts: list[Counts] = []
         self._cameras = [
             self._camera(*one) for one in zip(config.ids(), config.cameras, self._choices, strict=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from client.detect_config import CameraConfig, DetectConfig
+from client.report import CameraReport
 from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, Table, Webhook
 from client.sinks.drawing import file_stem
 from client.sources import ImageSource, OpenedSource
@@ -22,8 +23,10 @@ IMAGE_QUEUE, LINE_QUEUE, POST_QUEUE = 8, 4096, 64
 SNAPSHOT_EVERY_S = 1.0
 
 
-def shared_sinks(config: DetectConfig, console: Console) -> list[QueuedSink[Any]]:
-    """The sinks that results of all cameras go to.
+def shared_sinks(
+    config: DetectConfig, console: Console, reports: Callable[[], Sequence[CameraReport]]
+) -> list[QueuedSink[Any]]:
+    """The sinks that results of all cameras go to. `reports`: how the cameras are.
 
     Raises:
         SinkError: one cannot be opened.
@@ -43,7 +46,7 @@ def shared_sinks(config: DetectConfig, console: Console) -> list[QueuedSink[Any]
     if config.metrics:
         from client.sinks.metrics import Metrics
 
-        sinks.append((Metrics(config.metrics), LINE_QUEUE))
+        sinks.append((Metrics(config.metrics, reports), LINE_QUEUE))
     if config.traces:
         from client.sinks.traces import Traces
 
