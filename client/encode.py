@@ -14,7 +14,7 @@ def encode_jpeg(image_bgr: NDArray[np.uint8] | None, quality: int, max_side_px: 
     import cv2  # takes 0.1 s; who only sends encoded files does not need it
 
     if image_bgr is None:
-        raise ValueError("expected a frame with a picture or an encoded file, got neither")
+        raise ValueError("the frame cannot be decoded: it came without a picture or an encoded file")
     try:
         longer = max(image_bgr.shape[:2])
         if 0 < max_side_px < longer:

@@ -92,10 +92,12 @@ def _open_path(spec: str, camera_id: str, options: SourceOptions) -> ImageSource
         if path.is_file():
             return _open_file(path, camera_id, options)
     except (OSError, ValueError) as error:  # no permission to look, a name too long, a null character
-        raise SourceError(f"cannot open {spec!r}: {getattr(error, 'strerror', None) or error}") from None
+        raise SourceError(
+            f"cannot open {redact(spec)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if re.search(r"[*?\[]", spec):
         return glob_source(str(path), camera_id, options)
-    raise SourceError(f"no such file or folder: {spec!r}")
+    raise SourceError(f"no such file or folder: {redact(spec)!r}")
 
 
 def _open_file(path: Path, camera_id: str, options: SourceOptions) -> ImageSource | VideoSource:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from client.errors import SourceError
 from client.sources.capture import quiet
 from client.sources.header import is_encoded, read_header
+from client.sources.names import redact
 from client.sources.options import Pacer, SourceOptions, capture_time
 from client.types import Frame
 
@@ -117,5 +118,5 @@ def glob_source(pattern: str, camera_id: str, options: SourceOptions) -> ImageSo
     """
     paths = sorted(Path(name) for name in glob(pattern, recursive=True) if Path(name).is_file())
     if not paths:
-        raise SourceError(f"no files match {pattern}")
+        raise SourceError(f"no files match {redact(pattern)}")
     return ImageSource(paths, camera_id, options)

@@ -34,8 +34,10 @@ class CameraState(StrEnum):
 class LiveSource:
     """A camera that is opened by `open_capture`, and again whenever it ends or gives nothing for a while.
 
-    Frame ids go on over a reconnect; the picture's size may be another one then. `state`, `report` and `reconnects`
-    tell how it is; `shown` names it without its password. `changed` is called when the state has changed.
+    Frame ids go on over a reconnect; the picture's size may be another one then. A frame that cannot be decoded has no
+    picture; a camera that gives only such ones for `options.read_timeout_s` is opened again. `state`, `report` and
+    `reconnects` (times that it gave pictures again after it had gone away) tell how it is; `shown` names it without its
+    password. `changed` is called when the state has changed.
 
     Raises:
         SourceError: it cannot be opened, unless `options.patient`.
@@ -62,7 +64,7 @@ class LiveSource:
         self._grabbed_s = self._retry_at_s = 0.0  # on the monotonic clock
         self._stop = threading.Event()
         self._go_on = threading.Event()  # ends a pause
-        self._frame_id = 0
+        self._frame_id = self._pictures = 0
         self._first: cv2.VideoCapture | None = None
         if not options.patient:
             self._first = open_capture()
@@ -78,11 +80,10 @@ class LiveSource:
                 self._become(CameraState.CONNECTING)
                 capture = self._open_capture()
             if capture is not None:
-                before = self._frame_id
+                before = self._pictures
                 yield from self._read(capture)
                 capture = None
-                self.reconnects += 1
-                if self._frame_id > before:
+                if self._pictures > before:
                     backoff.reset()
             pause_s = backoff.next_s()
             self._retry_at_s = time.monotonic() + pause_s
@@ -125,23 +126,30 @@ class LiveSource:
             self.fps = frame_rate(capture) / self._options.vid_stride
         period_s = 1.0 / self._options.fps if self._options.fps else 0.0
         index, next_s = -1, 0.0
+        broken_s, before = 0.0, self._pictures  # since when none can be decoded; 0: the last one could be
         try:
             while not self._stop.is_set() and (grabbed := grab(capture)) is not None:
                 captured_s, read_s = grabbed
-                self._grabbed_s = time.monotonic()
+                now_s = time.monotonic()
                 index += 1
                 if index % self._options.vid_stride or captured_s < next_s - period_s / 10:
+                    self._grabbed_s = now_s
                     continue
                 next_s = (next_s if captured_s - next_s < period_s else captured_s) + period_s
                 image = retrieve(capture)
-                if image is None:
-                    continue
-                self._become(CameraState.STREAMING)
+                broken_s = broken_s or now_s if image is None else 0.0
+                if image is not None:
+                    self._grabbed_s = now_s
+                    self.reconnects += 0 < before == self._pictures
+                    self._pictures += 1
+                    self._become(CameraState.STREAMING)
                 yield Frame(
                     self.camera_id, self._frame_id, captured_s, unix_ns_at(captured_s), image,
                     read_s=read_s, decoded_s=time.monotonic(),
                 )  # fmt: skip
                 self._frame_id += 1
+                if broken_s and now_s - broken_s > self._options.read_timeout_s:
+                    return
         finally:
             capture.release()
 

@@ -27,11 +27,13 @@ def redact(url: str) -> str:
     """A URL as it may be shown: user, password and secret values of the query are replaced by `***`.
 
     Where a password holds characters that should have been percent-encoded (`@ / ? #`), it cannot be told
-    for sure where it ends. Then more is hidden, never less. Anything but a URL comes back as it was.
+    for sure where it ends. Then more is hidden, never less. What is no URL may be a mistyped one (`rtsp:/user:...@`):
+    where there is a colon before the last `@`, all up to there is hidden. Else it comes back as it was.
     """
     scheme = _URL.match(url)
     if scheme is None:
-        return url
+        before, _, rest = url.rpartition("@")
+        return f"{HIDDEN}@{rest}" if ":" in before else url
     rest = url[scheme.end() :]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority or (":" in authority and "@" in rest):
@@ -50,7 +52,7 @@ def camera_id(spec: str) -> str:
     if spec == "synthetic" or spec.startswith("synthetic:"):
         seed = re.search(r"\bseed=(\d+)", spec)
         return f"synthetic-{int(seed.group(1)) if seed else DEFAULT_SEED}"
-    path = Path(spec)
+    path = Path(redact(spec).removeprefix(f"{HIDDEN}@"))
     if re.search(r"[*?\[]", path.name):
         path = path.parent
     return _clean(path.stem or path.absolute().name)

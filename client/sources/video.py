@@ -54,11 +54,10 @@ class VideoSource:
                     return
                 grabbed = False
                 if index % self._options.vid_stride == 0:
-                    image = retrieve(self._capture)
-                    if image is not None:
-                        yield Frame(
-                            self.camera_id, frame_id, captured_s, unix_ns, image, decoded_s=time.monotonic()
-                        )
+                    image = retrieve(self._capture)  # None: a frame without a picture, which becomes an error
+                    yield Frame(
+                        self.camera_id, frame_id, captured_s, unix_ns, image, decoded_s=time.monotonic()
+                    )
                     frame_id += 1
                 index += 1
         finally:

@@ -28,6 +28,11 @@ from client.sources.names import camera_id, camera_ids, redact
         ("rtsp://cam/lobby@1", "rtsp://cam/lobby@1"),
         ("folder/a@b.mp4", "folder/a@b.mp4"),
         ("", ""),
+        ("rtsp:/admin:hunter2@cam/s", "***@cam/s"),
+        ("rtsp//admin:hunter2@cam/s", "***@cam/s"),
+        ("admin:hunter2@cam/s", "***@cam/s"),
+        (" rtsp://admin:hunter2@cam/s", "***@cam/s"),
+        ("rtsp:/admin:hunt@er2@cam/s", "***@cam/s"),
     ],
 )
 def test_redact_hides_secrets_and_nothing_else(url: str, shown: str) -> None:
@@ -50,6 +55,8 @@ def test_redact_hides_secrets_and_nothing_else(url: str, shown: str) -> None:
         ("synthetic:fps=5,seed=12", "synthetic-12"),
         ("a b<script>.mp4", "a-b-script"),
         ("...", "camera"),
+        ("admin:hunter2@cam", "cam"),
+        ("rtsp:/admin:hunter2@cam/s", "s"),
         ("x" * 300 + ".mp4", "x" * 64),
     ],
 )

@@ -1,9 +1,10 @@
 import os
+import random
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from client import sources
+from client import DetectionStream, StreamConfig, sources
 from client.sources import (
     ImageSource,
     LiveSource,
@@ -23,10 +24,13 @@ from client.sources import (
     open_source,
 )
 from client.sources import live as live_module
+from client.sources import video as video_module
+from client.sources.capture import retrieve
 from client.sources.header import read_header
 from client.sources.images import decode
 from client.types import Frame
 from model.street import read_stamp
+from tests.client.fakes import FakeRelay, done
 from tests.client.media import jpeg, number_of, picture, png, write_video
 
 EVERY = SourceOptions(every_frame=True)
@@ -145,6 +149,19 @@ def test_what_cannot_be_opened_says_so_in_one_line(
     assert capfd.readouterr() == ("", "")  # OpenCV and FFmpeg keep quiet
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "rtsp:/admin:hunter2@cam/s", "rtsp//admin:hunter2@cam/s", "admin:hunter2@cam/s", " rtsp://admin:hunter2@cam/s",
+        "admin:hunter2@cam/*.jpg", "admin:hunter2@cam/" + "x" * 5000,
+    ],
+)  # fmt: skip
+def test_a_mistyped_urls_password_is_not_shown(spec: str) -> None:
+    with pytest.raises(SourceError, match=r"\*\*\*@cam/") as told:
+        open_source(spec)
+    assert "hunter2" not in str(told.value)
+
+
 @pytest.mark.parametrize("path", ["/stream", "/stream.mp4"])
 def test_a_silent_network_camera_is_given_up_in_time(path: str, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
@@ -204,8 +221,8 @@ class Script:
 class Capture:
     backend = "FFMPEG"
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, left: int, broken: Container[int] = ()) -> None:
+        self.left, self.broken = left, broken
         self.size_wh = (96 + 2 * left, 64)
 
     def getBackendName(self) -> str:
@@ -215,7 +232,9 @@ class Capture:
         self.left -= 1
         return self.left >= 0
 
-    def retrieve(self) -> tuple[bool, np.ndarray]:
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        if self.left in self.broken:
+            return False, None
         return True, picture(0, self.size_wh)
 
     def get(self, _what: int) -> float:
@@ -241,6 +260,91 @@ def test_a_camera_that_goes_away_is_opened_again() -> None:
     assert script.opened == 5
     assert source.reconnects == 2
     assert source.state == "streaming"
+
+
+class Waits(threading.Event):
+    """Ends each pause at once, and keeps how long it should have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_s: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked_s.append(timeout or 0.0)
+        return True
+
+
+def test_pauses_grow_while_a_camera_refuses_and_begin_again_after_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    script = Script(None, None, None, None, None, None, None, None, 1, None, 0, 1)
+    source = LiveSource("door", "door", script.open, SourceOptions(patient=True), "hint")
+    source._go_on = waits = Waits()
+    frames = source.frames()
+    next(frames)
+    refused = [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert waits.asked_s == refused
+    assert source.reconnects == 0  # it had not been there before
+    next(frames)
+    assert waits.asked_s == [*refused, 0.5, 1, 2]  # gone, refused, there without a frame
+    assert source.reconnects == 1
+    source.close()
+    assert list(frames) == []
+    assert source.reconnects == 1
+
+
+def test_a_frame_that_cannot_be_decoded_is_an_error_and_not_lost() -> None:
+    capture = Capture(5, broken={3})
+    source = LiveSource("door", "door", lambda: cast(cv2.VideoCapture, capture), SourceOptions(), "hint")
+    frames = list(islice(source.frames(), 5))
+    assert [frame.frame_id for frame in frames] == list(range(5))
+    assert [frame.image_bgr is None for frame in frames] == [False, True, False, False, False]
+    with FakeRelay(done) as relay:
+        source = LiveSource(
+            "door", "door", lambda: cast(cv2.VideoCapture, Capture(5, range(9))), SourceOptions(), "hint"
+        )
+        with DetectionStream(source, relay.target, StreamConfig(max_age_s=0)) as stream:
+            result = next(result for result in stream if result.error)
+    assert str(result.error).startswith("INVALID_ARGUMENT: the frame cannot be decoded")
+    assert stream.account.balanced
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_camera_of_which_nothing_can_be_decoded_is_opened_again_with_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    opened: list[Capture] = []
+
+    def open_capture() -> cv2.VideoCapture:
+        opened.append(Capture(10**6, broken=range(10**6)))
+        return cast(cv2.VideoCapture, opened[-1])
+
+    options = SourceOptions(read_timeout_s=0.02)
+    source = LiveSource("door", "door", open_capture, options, "hint")
+    source._go_on = waits = Waits()
+    states = set()
+    for frame in source.frames():
+        assert frame.image_bgr is None
+        states.add(source.state)
+        if len(opened) == 4:
+            break
+    assert states == {"connecting"}
+    assert waits.asked_s == [0.01, 0.02, 0.04]
+    assert source.reconnects == 0
+
+
+def test_a_video_keeps_the_place_of_a_frame_that_cannot_be_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(99))
+    monkeypatch.setattr(
+        video_module, "retrieve", lambda capture: None if next(calls) == 2 else retrieve(capture)
+    )
+    frames = list(open_source(str(write_video(tmp_path / "clip.mp4", frames=5)), EVERY).frames())
+    assert [frame.frame_id for frame in frames] == list(range(5))
+    assert [frame.image_bgr is None for frame in frames] == [False, False, True, False, False]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -167,7 +167,7 @@ def test_a_frame_that_is_too_old_is_neither_encoded_nor_sent() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "expected a frame with a picture or an encoded file, got neither"),
+        (None, "the frame cannot be decoded: it came without a picture or an encoded file"),
         (np.zeros((0, 0, 3), np.uint8), r"cannot encode uint8 \(0, 0, 3\) as JPEG"),
         (np.zeros((4, 4, 7), np.uint8), r"cannot encode uint8 \(4, 4, 7\) as JPEG"),
     ],
