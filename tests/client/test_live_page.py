@@ -109,7 +109,9 @@ def test_tiles_figures_and_the_share_of_versions(
                 expect(tile.locator(".fps")).not_to_have_text("0.0")
                 expect(tile.locator(".spark .mean")).to_have_attribute("d", re.compile("M"))
             expect(page.locator("#share")).to_have_text("v1 100 %")
+            expect(page.locator(".tile .served")).to_have_text(["v1"] * 3)
             server.version = 2
+            expect(page.locator(".tile .served")).to_have_text(["v2"] * 3)  # of the frames that are shown
             expect(page.locator("#share span")).to_have_count(2)
             expect(page.locator(".tile .version").first).to_have_text(re.compile(r"v1 \d+ · v2 \d+ %"))
             page.locator(".picture").first.click()

@@ -46,6 +46,7 @@ export class Tile {
   show(bitmap, frame, colours) {
     this.last?.bitmap.close();
     this.last = { bitmap, frame };
+    this.part(".served").textContent = `v${frame.version}`;
     this.redraw(colours);
   }
 
