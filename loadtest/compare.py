@@ -63,7 +63,8 @@ class Comparison:
         if self.p_value < LEVEL and self.high < least:
             return BETTER
         missing = self.is_share and not least <= self.change <= most
-        return UNCLEAR if missing or not math.isfinite(self.first + self.second) else SAME
+        known = math.isfinite(self.first + self.second + self.high)
+        return UNCLEAR if missing or not known else SAME
 
     @property
     def cells(self) -> list[str]:

@@ -17,9 +17,9 @@ KINDS = {WORSE: "bad", BETTER: "good", SAME: "good"}
 
 
 def comparison_page(
-    runs: dict[str, Run], found: Sequence[Comparison], doubts: Sequence[str], notes: Sequence[str]
+    runs: dict[str, Run], where: str, found: Sequence[Comparison], doubts: Sequence[str], notes: Sequence[str]
 ) -> str:
-    """The HTML. `runs`: the two by what they are called."""
+    """The HTML. `runs`: the two by what they are called. `where`: what they are."""
     verdicts = [Verdict("doubt", f"Not to be trusted: {doubt}") for doubt in doubts]
     for verdict in dict.fromkeys(item.verdict for item in found):
         metrics = ", ".join(item.metric for item in found if item.verdict == verdict)
@@ -39,8 +39,7 @@ def comparison_page(
                 "What else is not the same", header=("", ""), rows=[note.split(": ", 1) for note in notes]
             )
         )
-    first, second = runs
-    return render("Load: two runs", f"{first}, then {second}.", verdicts, sections)
+    return render("Load: two runs", where, verdicts, sections)
 
 
 def _over_time(runs: dict[str, Run]) -> tuple[str, str]:

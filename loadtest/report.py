@@ -110,7 +110,10 @@ def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iter
     if run.found is not None:
         yield Verdict("good" if run.found["users"] else "bad", answer(run))
     else:
-        yield from (Verdict("good" if c.ok else "bad", f"{c.goal}: {c.value:.4g}") for c in checks)
+        for c in checks:
+            yield Verdict(
+                "good" if c.ok else "bad", f"{'Met' if c.ok else 'MISSED'}: {c.goal}: {c.value:.4g}"
+            )
 
 
 def _write_timeline(line: plots.Timeline, path: Path) -> None:

@@ -175,7 +175,7 @@ def compare(first: Path, second: Path, tolerance: float, console: Console) -> in
     """Print how the second run differs, and write a page into its folder; 0, 1 if it is worse, 3 if that is unclear."""
     one, other = read_run(first), read_run(second)
     found, notes = compare_runs(one, other, tolerance), list(differences(one, other))
-    runs = {f"first ({first})": one, f"second ({second})": other}
+    runs = {"first": one, "second": other}
     doubts = [f"{name}: {text}" for name, run in runs.items() for text in warnings(run)]
     console.print(comparison_table(found))
     for text in notes:
@@ -183,7 +183,7 @@ def compare(first: Path, second: Path, tolerance: float, console: Console) -> in
     for text in doubts:
         print(f"WARNING   {text}")
     page = (second if second.is_dir() else second.parent) / COMPARISON
-    page.write_text(comparison_page(runs, found, doubts, notes))
+    page.write_text(comparison_page(runs, f"First {first}, second {second}.", found, doubts, notes))
     print(f"report    {page}")
     verdicts = {item.verdict for item in found}
     if doubts or (UNCLEAR in verdicts and WORSE not in verdicts):
