@@ -61,3 +61,41 @@ def test_colours_are_stable_and_differ() -> None:
     assert class_colour(0) == (0x36, 0x41, 0xFF)  # blue, green, red
     assert len({class_colour(i) for i in range(20)}) == 20
     assert class_colour(20) == class_colour(0)
+
+
+@pytest.mark.parametrize("size_wh", [(320, 180), (640, 360), (1280, 720)])
+def test_small_objects_stay_visible(size_wh: tuple[int, int]) -> None:
+    """People in two rows, the lower ones where the labels of the upper ones or their own would hide somebody."""
+    image = picture(0, size_wh)
+    rows = [
+        ("person", 0, 0.9 - 0.01 * n, (y, x, y + 0.16, x + 0.05))
+        for n, (y, x) in enumerate(
+            [(0.3, 0.2), (0.48, 0.2), (0.3, 0.28), (0.48, 0.28), (0.0, 0.95), (0.84, 0.0)]
+        )
+    ]
+    drawn = annotate(image, detections(*rows))
+    for _, _, _, (ymin, xmin, ymax, xmax) in rows:
+        y0, y1 = round(ymin * size_wh[1]), round(ymax * size_wh[1])
+        x0, x1 = round(xmin * size_wh[0]), round(xmax * size_wh[0])
+        inside = (drawn == image).all(axis=2)[y0 : y1 + 1, x0 : x1 + 1]
+        assert inside.mean() > 0.7, (ymin, xmin)
+
+
+def test_a_label_that_would_hide_its_object_lies_inside_the_picture_or_nowhere() -> None:
+    """An object at each corner, and one that is all that there is."""
+    image = picture(0, (400, 300))
+    corners = [(y, x, y + 0.1, x + 0.05) for y in (0.0, 0.9) for x in (0.0, 0.95)]
+    plate = np.array(class_colour(2))
+    for box in corners:
+        drawn = annotate(image, detections(("car", 2, 0.9, box)))
+        assert ((drawn == plate).all(axis=2)).sum() > 500  # its label is there, whole
+    tiny = picture(0, (30, 12))
+    drawn = annotate(tiny, detections(("car", 2, 0.9, (0.0, 0.0, 1.0, 1.0))))
+    assert (drawn[3:-3, 3:-3] == tiny[3:-3, 3:-3]).all()
+
+
+def test_a_box_whose_corners_are_swapped_is_the_same_box() -> None:
+    image = picture(0, (400, 300))
+    right, swapped = (0.2, 0.3, 0.6, 0.5), (0.6, 0.5, 0.2, 0.3)
+    drawn = [annotate(image, detections(("car", 2, 0.9, box))) for box in (right, swapped)]
+    assert (drawn[0] == drawn[1]).all()
