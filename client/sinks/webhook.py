@@ -77,7 +77,10 @@ class Webhook(Sink[bytes]):
         import aiohttp
 
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            # Nobody clears a jar of cookies here.
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), cookie_jar=aiohttp.DummyCookieJar()
+            )
         backoff, trouble = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S), ""
         for attempt in range(ATTEMPTS):
             if attempt:

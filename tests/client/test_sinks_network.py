@@ -68,6 +68,7 @@ class Receiver:
                     receiver.bodies.append(json.loads(body))
                 self.send_response(status)
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+                self.send_header("Set-Cookie", f"seen{len(receiver.headers)}=1")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -76,7 +77,7 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.host = f"localhost:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -105,6 +106,7 @@ def test_a_webhook_gets_each_delivered_result_over_one_connection() -> None:
         assert receiver.bodies[0]["detections"][0]["label"] == "person"
         assert receiver.headers[0]["Content-Type"] == "application/json"
         assert receiver.headers[0]["Authorization"] == "Basic dXNlcjpwQHNz"
+        assert "Cookie" not in receiver.headers[1]  # each one that is kept is kept for ever
         assert receiver.connections == 1
         assert queued.name == f"http://{receiver.host}"  # no password, path or query
     assert (queued.written, queued.dropped.total(), queued.error) == (2, 0, None)
