@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -224,9 +225,11 @@ _MEASURE = """async seconds => {
   new PerformanceObserver(list => { for (const task of list.getEntries()) longMs += task.duration; })
     .observe({ type: 'longtask' });
   const changes = new MutationObserver(list => {
-    for (const { target } of list) drawn[target.dataset.camera] = (drawn[target.dataset.camera] ?? 0) + 1;
+    for (const { target, oldValue } of list) {
+      if (oldValue !== target.dataset.frame) drawn[target.dataset.camera] = (drawn[target.dataset.camera] ?? 0) + 1;
+    }
   });
-  changes.observe(document.body, { subtree: true, attributes: true, attributeFilter: ['data-frame'] });
+  changes.observe(document.body, { subtree: true, attributeOldValue: true, attributeFilter: ['data-frame'] });
   const turn = () => { turns += 1; if (!ends) requestAnimationFrame(turn); };
   requestAnimationFrame(turn);
   await new Promise(done => setTimeout(done, seconds * 1e3));
@@ -235,13 +238,26 @@ _MEASURE = """async seconds => {
 }"""
 
 
+def _measured(page: Page, seconds: float) -> tuple[dict[str, Any], float]:
+    """What _MEASURE counts, and the ms that scripts took meanwhile; the browser's own drawing is not among them."""
+    profiler = page.context.new_cdp_session(page)
+    profiler.send("Profiler.enable")
+    profiler.send("Profiler.start")
+    seen: dict[str, Any] = page.evaluate(_MEASURE, seconds)
+    profile = profiler.send("Profiler.stop")["profile"]
+    names = {node["id"]: node["callFrame"]["functionName"] for node in profile["nodes"]}
+    samples = zip(profile["samples"], profile["timeDeltas"], strict=True)
+    return seen, sum(us for node, us in samples if names[node] not in ("(program)", "(idle)")) / 1e3
+
+
 def _same(image: bytes, _number: int) -> bytes:
     return image
 
 
 def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
-    """Streets of 640x360 with 10 boxes each, 8 frames a second. No GPU and little CPU here, so the limits are generous:
-    a page that queued, decoded in its main thread or redrew everything for each frame would be far from them."""
+    """Streets of 640x360 with 10 boxes each, 8 frames a second. Without a GPU the browser itself takes most of the time
+    to bring 16 pictures to the screen, some 3 times a second on 2 cores that have nothing else to do. What the page
+    adds is 4 ms a picture: one that decoded by itself or redrew everything for each frame would be far from that."""
     offered, seconds = 8.0, 4.0
     images = [jpeg(StreetScene(seed, SIZE_WH).render(0.0).image_bgr) for seed in range(16)]
     boxes = np.zeros((1, 10, 4), np.float32)
@@ -270,8 +286,11 @@ def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
             stack.callback(stream.stop)
         with open_page(tmp_path, url_of(relay), (1600, 1000)) as page:
             expect(page.locator(".tile[data-state='streaming'][data-frame]")).to_have_count(16)
-            seen = page.evaluate(_MEASURE, seconds)
-    assert len(seen["drawn"]) == 16
-    assert min(seen["drawn"].values()) >= 1.0 * seconds, seen
-    assert seen["turns"] >= 5 * seconds, seen
-    assert seen["longMs"] <= 0.8 * seconds * 1e3, seen
+            seen, script_ms = _measured(page, seconds)
+    drawn = seen["drawn"].values()
+    assert len(drawn) == 16
+    assert script_ms / sum(drawn) <= 14, (script_ms, seen)
+    assert max(drawn) - min(drawn) <= 2, seen  # all tiles at the same pace
+    assert min(drawn) >= 1.0 * seconds, seen
+    assert seen["turns"] >= 7 * seconds, seen
+    assert seen["longMs"] <= 0.75 * seconds * 1e3, seen
