@@ -315,10 +315,11 @@ class FakeRelay:
     answer: Callable[[pb.Frame], list[bytes]]
     refuse: tuple[grpc.StatusCode, str] | None = None
     tls: Path | None = None
+    stay: bool = False  # a stream goes on after the camera has half-closed
     tokens: list[str] = field(default_factory=list)  # each stream's
 
     def __enter__(self) -> Self:
-        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
         _, service, method = DETECT.split("/")
         detect = grpc.stream_stream_rpc_method_handler(self._detect, pb.Frame.FromString)
         self._server.add_generic_rpc_handlers(
@@ -345,6 +346,10 @@ class FakeRelay:
         context.send_initial_metadata((HELLO,))
         for frame in frames:
             yield from self.answer(frame)
+        if self.stay:
+            gone = threading.Event()
+            if context.add_callback(gone.set):
+                gone.wait(20)
 
 
 def done(frame: pb.Frame) -> list[bytes]:
