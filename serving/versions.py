@@ -27,7 +27,7 @@ def version_number(name: str) -> int | None:
 def aspired_versions(config: ModelConfig) -> dict[int, str]:
     """Version number to folder for the versions that should be served now.
 
-    Raises ServingError when the base path is missing; an empty one gives no versions (and a warning).
+    Raises ServingError when the base path is missing; one without any of them gives none (and a warning).
     """
     try:
         # Folders of an object store are listed with a slash at the end.
@@ -47,14 +47,15 @@ def aspired_versions(config: ModelConfig) -> dict[int, str]:
                 "Duplicate version directories detected. Version %d will be loaded from %s", number, name
             )
         found[number] = os.path.join(config.base_path, name)
-    if not found:
+    chosen = _chosen(config, found)
+    if not chosen:
         log.warning(
             "No versions of servable %s found under base path %s. Did you forget to name your leaf directory "
             "as a number (eg. '/1/')?",
             config.name,
             config.base_path,
         )
-    return _chosen(config, found)
+    return chosen
 
 
 def _chosen(config: ModelConfig, found: dict[int, str]) -> dict[int, str]:

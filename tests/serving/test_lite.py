@@ -12,10 +12,13 @@ import pytest
 from serving import lite
 from serving.batching import BatchedModel
 from serving.batching_config import BatchingOptions
+from serving.config import ModelConfig
 from serving.errors import Code, ServingError
 from serving.metrics import BatchMetrics, Metrics
+from serving.servable import State
 from tests.serving import models
 from tests.serving.test_grpc import failure, predict, request
+from tests.serving.test_models import states, until
 
 HALF = np.array([2.0, 3.0], np.float32)
 
@@ -149,6 +152,8 @@ def test_served_only_when_preferred(start: Any, base: Path) -> None:
         message = request("m", name, x=HALF)
         message.model_spec.version.value = version
         assert list(predict(server, message).outputs["y"].float_val) == [3.0, 3.5]
+    server.manager.configure([ModelConfig("m", str(base), policy="all")])
+    until(lambda: states(server.manager).get(3) == State.END)
     message = request("m", "", x=HALF)
     message.model_spec.version.value = 3  # has no model.tflite, and no graph with these tags
     assert failure(server, message) == ("NOT_FOUND", "Servable not found for request: Specific(m, 3)")
@@ -158,6 +163,6 @@ def _config(base: Path) -> Path:
     path = base.parent / "lite.config"
     path.write_text(
         f'model_config_list {{ config {{ name: "m" base_path: "{base}" model_platform: "tensorflow"'
-        " model_version_policy { all {} } } }"
+        " model_version_policy { specific { versions: [1, 2] } } } }"
     )
     return path

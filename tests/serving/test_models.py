@@ -234,6 +234,12 @@ def test_policies(make: Any, base: Path, model_dir: Path) -> None:
     until(lambda: set(states(manager).values()) == {State.AVAILABLE})
 
 
+def test_no_version_of_those_asked_for_is_said(base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert versions.aspired_versions(ModelConfig("m", str(base), policy="specific", specific=(7,))) == {}
+    assert "Version 7 of servable m, which was requested" in caplog.text
+    assert f"No versions of servable m found under base path {base}." in caplog.text
+
+
 def test_reload_replaces_the_list(make: Any, base: Path, model_dir: Path) -> None:
     manager = make()
     manager.configure([ModelConfig("m", str(base))])
