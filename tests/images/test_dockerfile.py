@@ -79,7 +79,7 @@ def test_server_is_told_what_it_needs() -> None:
 
 def test_server_configs_are_read() -> None:
     folder = ROOT / "images/server"
-    (model,) = read_model_config_file(str(folder / "models.config"))
+    (model,) = read_model_config_file(str(folder / "models.config")) or ()
     assert (model.name, model.base_path) == (MODEL_NAME, f"/models/{MODEL_NAME}")
     assert read_monitoring_config(str(folder / "monitoring.config")) == "/monitoring/prometheus/metrics"
 

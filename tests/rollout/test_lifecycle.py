@@ -157,7 +157,7 @@ def test_a_promotion_moves_the_label_and_keeps_the_rest(tmp_path: Path) -> None:
     labels.check(file)
     for _ in range(2):
         labels.promote(file, "2")
-        (model,) = read_model_config_file(str(file))
+        (model,) = read_model_config_file(str(file)) or ()
         assert model.labels == {"stable": 2, "canary": 2, "oldest": 1}
         assert (model.specific, model.base_path) == ((1, 2), str(tmp_path))
     assert file.stat().st_mode & 0o777 == 0o644
