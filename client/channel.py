@@ -31,6 +31,9 @@ _NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _CODES = frozenset(code.name for code in grpc.StatusCode)
 # In front of the reason of the attempt that failed last, which is what people need.
 _WRAPPING = re.compile(r"^UNAVAILABLE: failed to connect to all addresses; last error: [A-Z]+: \S+: ")
+_SYSTEMS = re.compile(
+    r"^Failed to connect to remote host: (?:connect: )?(.*?)(?: \(\d+\))?$"
+)  # gRPC words it in two ways
 _HANDSHAKE = (
     "handshake failed"  # in gRPC's words: somebody answered, and does not prove to be who it should be
 )
@@ -44,7 +47,7 @@ def status_line(error: grpc.RpcError) -> str:
 def explained(message: str) -> tuple[bool, str]:
     """Why a connection failed, from its `CODE: details`: whether somebody answered, and the reason without what gRPC
     wraps around it."""
-    reason = _WRAPPING.sub("", message)
+    reason = _SYSTEMS.sub(r"\1", _WRAPPING.sub("", message))
     code = message.partition(":")[0]
     return _HANDSHAKE in reason or (code in _CODES and code not in _NO_ANSWER), reason
 

@@ -263,8 +263,10 @@ def test_a_relay_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         assert time.monotonic() - started < 4
         assert summary.exit_code == 1
         (failure,) = summary.failures
-        assert failure.startswith(f"cannot reach the relay at {target} (no answer: ")
-        assert failure.endswith("refused): start it with `sightline relay`, or name it with --relay")
+        assert failure == (
+            f"cannot reach the relay at {target} (no answer: Connection refused): "
+            "start it with `sightline relay`, or name it with --relay"
+        )
     summary, _ = detect(video, video, server=target, wait_s=0.5, every_frame=True)
     assert len(summary.failures) == 1  # said once for both
     assert "--server" in summary.failures[0]

@@ -136,8 +136,10 @@ def test_a_certificate_that_is_not_there_at_the_start_is_told_in_the_end(tmp_pat
 @pytest.mark.parametrize(
     ("message", "answered", "reason"),
     [
-        ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: refused (111)",
-         False, "refused (111)"),
+        ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
+         "Failed to connect to remote host: connect: Connection refused (111)", False, "Connection refused"),
+        ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
+         "Failed to connect to remote host: Connection refused", False, "Connection refused"),
         ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:1: Tls handshake failed (X)",
          True, "Tls handshake failed (X)"),
         ("UNAVAILABLE: no healthy upstream", False, "UNAVAILABLE: no healthy upstream"),
