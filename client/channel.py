@@ -25,18 +25,14 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-
 # Codes that gRPC makes up itself where nobody answered.
 _NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _CODES = frozenset(code.name for code in grpc.StatusCode)
 # In front of the reason of the attempt that failed last, which is what people need.
 _WRAPPING = re.compile(r"^UNAVAILABLE: failed to connect to all addresses; last error: [A-Z]+: \S+: ")
-_SYSTEMS = re.compile(
-    r"^Failed to connect to remote host: (?:connect: )?(.*?)(?: \(\d+\))?$"
-)  # gRPC words it in two ways
-_HANDSHAKE = (
-    "handshake failed"  # in gRPC's words: somebody answered, and does not prove to be who it should be
-)
+# gRPC words it in two ways.
+_SYSTEMS = re.compile(r"^Failed to connect to remote host: (?:connect: )?(.*?)(?: \(\d+\))?$")
+_HANDSHAKE = "handshake failed"  # gRPC's: somebody answered, and does not prove to be who it should be
 
 
 def status_line(error: grpc.RpcError) -> str:

@@ -37,7 +37,7 @@ class Answer:
     model_name: str = ""
     model_version: int = 0
     stages_ms: dict[str, float] = field(default_factory=dict)  # as far as the other end knows them
-    received_s: float = 0.0  # time.monotonic() when it was here, not yet taken apart; 0: nothing came from there
+    received_s: float = 0.0  # time.monotonic() when it was here, not taken apart; 0: nothing came
 
     @classmethod
     def dropped(cls, reason: DropReason | str) -> Answer:

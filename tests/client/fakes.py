@@ -194,10 +194,11 @@ class RelayThread:
         return self
 
     def stop(self) -> None:
-        """As on SIGTERM: drains."""
+        """As on SIGTERM: drains; then every frame has its fate."""
         self._stop.set()
         self._thread.join(10)
         assert not self._thread.is_alive()
+        self.assert_balanced()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -379,7 +379,7 @@ if sys.argv[1] == "keep":
 for frame in range(120):
     if frame == 20:
         began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    buffers = [bytes(100_000) for _ in range(6)]  # of a frame of 100 KB
+    buffers = [bytes(100_000) for _ in range(60)]  # of ten frames of 100 KB: more than the imports left free
     del buffers
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
 """
@@ -392,7 +392,7 @@ def test_freed_memory_is_kept_for_the_next_frame() -> None:
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     kept, given_back = faults("keep"), faults("leave")
-    assert kept < 100 < given_back, f"page faults of 100 frames: {kept}, without it {given_back}"
+    assert kept < 100 < given_back, f"page faults of 1000 frames: {kept}, without it {given_back}"
 
 
 def test_no_message_is_held_while_the_next_one_is_waited_for() -> None:
