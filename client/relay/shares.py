@@ -38,9 +38,8 @@ class Share:
         self.in_flight = 0
         self.queued = False
         self.streams: dict[Camera, None] = {}  # in the order in which they joined
-        self._waiting: deque[Camera] = (
-            deque()
-        )  # those with a frame in the mailbox take turns; some have lost it since
+        # Those with a frame in the mailbox take turns; some have lost it since.
+        self._waiting: deque[Camera] = deque()
 
     @property
     def waits(self) -> bool:
