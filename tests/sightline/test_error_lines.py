@@ -130,11 +130,13 @@ def test_a_target_that_is_not_there(folder: Path, nobody: str, option: str, sour
     counts = counts_of(done.out)
     assert counts.captured == counts.dropped
     assert set(counts.reasons) <= {"unsent", "shutdown"}
-    who, start = {"relay": ("relay", "sightline relay"), "server": ("model server", "sightline serve")}[
-        option
-    ]
+    who, start, reason = {
+        "relay": ("relay", "sightline relay", "Connection refused"),
+        "server": ("model server", "sightline serve", "cannot connect"),
+    }[option]
     assert done.last_line == (
-        f"failed    cannot reach the {who} at {nobody}: start it with `{start}`, or name it with --{option}"
+        f"failed    cannot reach the {who} at {nobody} (no answer: {reason}): "
+        f"start it with `{start}`, or name it with --{option}"
     )
 
 
