@@ -103,8 +103,10 @@ def _session_relay(
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Main]:
-    """Run `sightline ARGUMENTS` in this process: the same without Python's start, for what ends at once."""
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Main]:
+    """Run `sightline ARGUMENTS` in this process: the same without Python's start, for what ends at once.
+
+    What libraries in C write meanwhile, on threads of other tests' channels and servers, is not the command's."""
     before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str, cwd: Path) -> Done:
@@ -116,7 +118,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
             cli.main()
         code = ended.value.code
         assert isinstance(code, int)
-        return Done(code, *capfd.readouterr(), time.monotonic() - started_s)
+        return Done(code, *capsys.readouterr(), time.monotonic() - started_s)
 
     yield run
     signal.signal(signal.SIGTERM, before)
