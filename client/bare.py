@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Iterator
 from typing import Self
 
@@ -20,6 +21,7 @@ from client.wire import relay_pb2 as pb
 
 _READ_BYTES = 1 << 18
 _TIMEOUT_S = 30
+_PAUSE_S = 5.0  # half of what a relay waits before it sends a ping
 _BUFFERS = 1024  # that one sendmsg takes (IOV_MAX)
 
 
@@ -182,22 +184,24 @@ class _Caller:
             context = ssl.create_default_context(cafile=security.ca)
             context.set_alpn_protocols(["h2"])
             self._socket = context.wrap_socket(self._socket, server_hostname=host)
-        self._connection = Connection(target, method, "https" if self._tls else "http", metadata)
+        self.connection = Connection(target, method, "https" if self._tls else "http", metadata)
 
-    def _write(self) -> None:
-        out, self._connection.out = self._connection.out, []
+    def write(self) -> None:
+        """What the connection has for the other end."""
+        out, self.connection.out = self.connection.out, []
         if self._tls or len(out) > _BUFFERS:
             self._socket.sendall(b"".join(out))
         elif (sent := self._socket.sendmsg(out)) < sum(map(len, out)):  # a signal came between
             self._socket.sendall(b"".join(out)[sent:])
 
-    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
+    def receive(self) -> Iterator[tuple[int, int, bytes]]:
+        """What has come, at least something; as `Connection.take_in`."""
         data = self._socket.recv(_READ_BYTES)
         if not data:
             raise RuntimeError("the other end closed the connection")
-        yield from self._connection.take_in(data)
-        if self._connection.out:
-            self._write()
+        yield from self.connection.take_in(data)
+        if self.connection.out:
+            self.write()
 
     def close(self) -> None:
         """Close the connection."""
@@ -221,11 +225,11 @@ class Unary(_Caller):
 
         Raises RuntimeError where the call fails.
         """
-        stream, answer, over = self._connection.open(), b"", False
-        self._connection.send(stream, message, last=True)
-        self._write()
+        stream, answer, over = self.connection.open(), b"", False
+        self.connection.send(stream, message, last=True)
+        self.write()
         while not over:
-            for kind, number, payload in self._receive():
+            for kind, number, payload in self.receive():
                 if number == stream:
                     over = over or kind == http2.RESET
                     answer = payload if kind == http2.DATA else answer
@@ -234,29 +238,53 @@ class Unary(_Caller):
         return answer
 
 
-class Stream(_Caller):
-    """One stream of a camera to a relay, with one frame at a time."""
+class Stream:
+    """One stream of a camera to a relay, with one frame at a time.
+
+    Between two frames nobody reads the socket and answers the relay's pings: after a pause it is opened anew.
+    Raises OSError where nobody listens.
+    """
 
     def __init__(self, target: str, camera_id: str, security: Security) -> None:
-        super().__init__(target, DETECT, security, security.metadata(camera_id))
-        self._camera_id, self._frame_id = camera_id, 0
-        self._stream = self._connection.open()
+        self._target, self._camera_id, self._security = target, camera_id, security
+        self._frame_id = 0
+        self._open()
+
+    def _open(self) -> None:
+        security = self._security
+        self._caller = _Caller(self._target, DETECT, security, security.metadata(self._camera_id))
+        self._stream = self._caller.connection.open()
+        self._heard_s = time.monotonic()
 
     def detect(self, image: bytes) -> pb.Result:
         """A frame that waits its turn, there and back. Raises RuntimeError if it was not delivered."""
+        if time.monotonic() - self._heard_s > _PAUSE_S:
+            self.close()
+            self._open()
         self._frame_id += 1
         frame = pb.Frame(camera_id=self._camera_id, frame_id=self._frame_id, image=image, wait=True)
-        self._connection.send(self._stream, http2.message(frame.SerializeToString()))
-        self._write()
+        self._caller.connection.send(self._stream, http2.message(frame.SerializeToString()))
+        self._caller.write()
         result: pb.Result = pb.Result.FromString(self._answer())
+        self._heard_s = time.monotonic()
         if not result.HasField("delivered"):
             raise RuntimeError(f"expected detections, got {result}")
         return result
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._caller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _answer(self) -> bytes:
         answer = b""
         while not answer:
-            for kind, _, payload in self._receive():
+            for kind, _, payload in self._caller.receive():
                 if kind == http2.RESET:
                     raise RuntimeError("the relay ended the stream")
                 answer = payload if kind == http2.DATA else answer

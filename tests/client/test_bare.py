@@ -67,6 +67,18 @@ def test_frames_of_all_sizes_go_and_results_come() -> None:
             camera.detect(b"")
 
 
+def test_a_stream_is_opened_anew_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a relay ends one whose pings nobody answers."""
+    with server() as (target, relay), Stream(target, "camera", Security()) as camera:
+        assert camera.detect(b"x").frame_id == 1
+        relay.metadata = {"of": "the first call"}
+        assert camera.detect(b"x").frame_id == 2
+        assert relay.metadata == {"of": "the first call"}
+        monkeypatch.setattr(bare, "_PAUSE_S", 0.0)
+        assert camera.detect(b"x").frame_id == 3
+        assert relay.metadata == {}
+
+
 def test_over_tls_with_a_token(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path)
     with server(certificate) as (target, relay):
