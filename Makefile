@@ -44,7 +44,7 @@ bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVIN
 bench-stack: $(VENV)/run.stamp ## What each hop costs (about 7 minutes).
 	@$(BIN)/sightline bench stack $(ARGS)
 
-bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightline beside what one would use instead (5 minutes, and an environment of its own).
+bench-peers: $(VENV)/bench.stamp $(VENV)/run.stamp .venv-peers/stamp ## Sightline beside what one would use instead (10 minutes, and an environment of its own).
 	@$(BIN)/python -m bench.run --python .venv-peers/bin/python --plot docs/images/peers.svg $(ARGS)
 
 demo-rollout: $(VENV)/run.stamp ## Roll a good model out, and wrong, slow and dead ones back (2 minutes).
