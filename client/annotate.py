@@ -15,10 +15,8 @@ Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _DARK: Colour = (24, 20, 20)
 _LIGHT: Colour = (255, 255, 255)
-LITTLE_HIDDEN, MOST_HIDDEN = (
-    0.1,
-    0.5,
-)  # shares of an object that a label may hide: without a thought, and at all
+# Shares of an object that a label may hide: without a thought, and at all.
+LITTLE_HIDDEN, MOST_HIDDEN = 0.1, 0.5
 
 
 def annotate(image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:

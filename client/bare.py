@@ -176,7 +176,12 @@ class _Caller:
         security: Security | None = None,
         metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
-        host, port = split_address(target, "target")
+        self._target, self._method, self._security, self._metadata = target, method, security, tuple(metadata)
+        self._connect()
+
+    def _connect(self) -> None:
+        security = self._security
+        host, port = split_address(self._target, "target")
         self._socket = socket.create_connection((host, port), _TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tls = security is not None and security.ca is not None
@@ -184,24 +189,23 @@ class _Caller:
             context = ssl.create_default_context(cafile=security.ca)
             context.set_alpn_protocols(["h2"])
             self._socket = context.wrap_socket(self._socket, server_hostname=host)
-        self.connection = Connection(target, method, "https" if self._tls else "http", metadata)
+        scheme = "https" if self._tls else "http"
+        self._connection = Connection(self._target, self._method, scheme, self._metadata)
 
-    def write(self) -> None:
-        """What the connection has for the other end."""
-        out, self.connection.out = self.connection.out, []
+    def _write(self) -> None:
+        out, self._connection.out = self._connection.out, []
         if self._tls or len(out) > _BUFFERS:
             self._socket.sendall(b"".join(out))
         elif (sent := self._socket.sendmsg(out)) < sum(map(len, out)):  # a signal came between
             self._socket.sendall(b"".join(out)[sent:])
 
-    def receive(self) -> Iterator[tuple[int, int, bytes]]:
-        """What has come, at least something; as `Connection.take_in`."""
+    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
         data = self._socket.recv(_READ_BYTES)
         if not data:
             raise RuntimeError("the other end closed the connection")
-        yield from self.connection.take_in(data)
-        if self.connection.out:
-            self.write()
+        yield from self._connection.take_in(data)
+        if self._connection.out:
+            self._write()
 
     def close(self) -> None:
         """Close the connection."""
@@ -225,11 +229,11 @@ class Unary(_Caller):
 
         Raises RuntimeError where the call fails.
         """
-        stream, answer, over = self.connection.open(), b"", False
-        self.connection.send(stream, message, last=True)
-        self.write()
+        stream, answer, over = self._connection.open(), b"", False
+        self._connection.send(stream, message, last=True)
+        self._write()
         while not over:
-            for kind, number, payload in self.receive():
+            for kind, number, payload in self._receive():
                 if number == stream:
                     over = over or kind == http2.RESET
                     answer = payload if kind == http2.DATA else answer
@@ -238,53 +242,40 @@ class Unary(_Caller):
         return answer
 
 
-class Stream:
+class Stream(_Caller):
     """One stream of a camera to a relay, with one frame at a time.
 
     Between two frames nobody reads the socket and answers the relay's pings: after a pause it is opened anew.
-    Raises OSError where nobody listens.
     """
 
     def __init__(self, target: str, camera_id: str, security: Security) -> None:
-        self._target, self._camera_id, self._security = target, camera_id, security
-        self._frame_id = 0
-        self._open()
+        super().__init__(target, DETECT, security, security.metadata(camera_id))
+        self._camera_id, self._frame_id = camera_id, 0
 
-    def _open(self) -> None:
-        security = self._security
-        self._caller = _Caller(self._target, DETECT, security, security.metadata(self._camera_id))
-        self._stream = self._caller.connection.open()
+    def _connect(self) -> None:
+        super()._connect()
+        self._stream = self._connection.open()
         self._heard_s = time.monotonic()
 
     def detect(self, image: bytes) -> pb.Result:
         """A frame that waits its turn, there and back. Raises RuntimeError if it was not delivered."""
         if time.monotonic() - self._heard_s > _PAUSE_S:
             self.close()
-            self._open()
+            self._connect()
         self._frame_id += 1
         frame = pb.Frame(camera_id=self._camera_id, frame_id=self._frame_id, image=image, wait=True)
-        self._caller.connection.send(self._stream, http2.message(frame.SerializeToString()))
-        self._caller.write()
+        self._connection.send(self._stream, http2.message(frame.SerializeToString()))
+        self._write()
         result: pb.Result = pb.Result.FromString(self._answer())
         self._heard_s = time.monotonic()
         if not result.HasField("delivered"):
             raise RuntimeError(f"expected detections, got {result}")
         return result
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._caller.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _answer(self) -> bytes:
         answer = b""
         while not answer:
-            for kind, _, payload in self._caller.receive():
+            for kind, _, payload in self._receive():
                 if kind == http2.RESET:
                     raise RuntimeError("the relay ended the stream")
                 answer = payload if kind == http2.DATA else answer

@@ -15,6 +15,7 @@ from rich.table import Table
 from client.bench import CPU_SECONDS, MEMORY_BYTES, measure_relay, metric, null_server, relay_process
 from client.bench_streams import CONNECTED, OVER, WARM, Outcome
 from model.child import bound
+from sightline.bench.rows import met
 
 FLOOD_BYTES = 50_000  # a JPEG of 1280x720
 FLOOD_FRAMES, FLOOD_CAMERAS = 2000, 4
@@ -40,7 +41,7 @@ def run(seconds: float, streams: int, console: Console) -> None:
     cost = measure_relay(FLOOD_BYTES, FLOOD_FRAMES, FLOOD_CAMERAS)
     console.print(str(cost), highlight=False)
     console.print(
-        f"goal {GOAL_FRAMES_S} a second of CPU: {_met(cost.frames_per_cpu_s >= GOAL_FRAMES_S)}",
+        f"goal {GOAL_FRAMES_S} a second of CPU: {met(cost.frames_per_cpu_s >= GOAL_FRAMES_S)}",
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -65,11 +66,11 @@ def run(seconds: float, streams: int, console: Console) -> None:
     flat, flat_light = (steady[-1].cpu_us / steady[0].cpu_us for steady in (full, light))
     more = full[-1].cpu_us / added[0].cpu_us
     for line in (
-        f"{streams} streams at {STREAMS_FPS:g} fps, goal p99 below {GOAL_P99_MS} ms and none dropped: {_met(held)}",
+        f"{streams} streams at {STREAMS_FPS:g} fps, goal p99 below {GOAL_P99_MS} ms and none dropped: {met(held)}",
         f"cost of a frame, {streams} streams against 10, goal the same: {more:.2f} times at {STREAMS_FPS:g} fps each,",
         f"  {flat:.2f} times where 10 send as much in all, {rates[1][0]:.0f} frames/s, "
         f"and {flat_light:.2f} at {LIGHT_FRAMES_S}",
-        f"an idle stream takes {idle.stream_kb:.0f} KB, goal {GOAL_IDLE_KB}: {_met(idle.stream_kb <= GOAL_IDLE_KB)}",
+        f"an idle stream takes {idle.stream_kb:.0f} KB, goal {GOAL_IDLE_KB}: {met(idle.stream_kb <= GOAL_IDLE_KB)}",
     ):
         console.print(line, highlight=False)
 
@@ -104,7 +105,3 @@ def _cpu_s_at(lines: IO[str], metrics_url: str, word: str) -> float:
 
 def _ms(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def _met(met: bool) -> str:
-    return "met" if met else "missed"

@@ -43,5 +43,10 @@ def row(way: str, turns: tuple[list[Turn], list[Turn]], first: tuple[list[Turn],
     )
 
 
+def met(met: bool) -> str:
+    """Whether a goal is, in a word."""
+    return "met" if met else "missed"
+
+
 def _p50_s(turn: Turn) -> float:
     return statistics.median(turn.latencies_s)

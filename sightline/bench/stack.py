@@ -14,7 +14,7 @@ from mesh.bench import MeshCost, measure
 from mesh.render.topology import Address
 from sightline.bench.engines import Ours, Relay, RelayByPython, Server, cameras
 from sightline.bench.images import SIZES_WH, jpegs
-from sightline.bench.rows import Row, row
+from sightline.bench.rows import Row, met, row
 from sightline.bench.starts import several
 from sightline.bench.worker import Factory
 from sightline.models import ServedModel
@@ -58,14 +58,10 @@ def goals(rows: list[Row], cost: MeshCost) -> list[str]:
     by = {row.way: row for row in rows}
     added_ms, share = by[RELAY].added_ms, by[SIDECARS].share
     return [
-        f"relay and server add {added_ms:.2f} ms: goal {GOAL_ADDED_MS:g}, {_met(added_ms <= GOAL_ADDED_MS)}",
-        f"the mesh adds {cost.added_ms:.2f} ms: goal {GOAL_MESH_MS:g}, {_met(cost.added_ms <= GOAL_MESH_MS)}",
-        f"{100 * share:.0f} % through the sidecars: goal {100 * GOAL_SHARE:.0f}, {_met(share >= GOAL_SHARE)}",
+        f"relay and server add {added_ms:.2f} ms: goal {GOAL_ADDED_MS:g}, {met(added_ms <= GOAL_ADDED_MS)}",
+        f"the mesh adds {cost.added_ms:.2f} ms: goal {GOAL_MESH_MS:g}, {met(cost.added_ms <= GOAL_MESH_MS)}",
+        f"{100 * share:.0f} % through the sidecars: goal {100 * GOAL_SHARE:.0f}, {met(share >= GOAL_SHARE)}",
     ]
-
-
-def _met(met: bool) -> str:
-    return "met" if met else "missed"
 
 
 def in_process(model: ServedModel) -> dict[str, Factory]:
