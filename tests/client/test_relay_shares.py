@@ -18,6 +18,7 @@ from client.relayed import DETECT
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, image_of
 from tests.client.proxy import Proxy
+from tests.client.running import wait_for
 
 SILENT_S = 0.3
 
@@ -64,13 +65,6 @@ def holding(relay: RelayThread) -> Iterator[Callable[..., Held]]:
 
         yield hold
     relay.wait_idle()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("subject", ["", "c"], ids=["by its frames", "by its token"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -24,35 +21,20 @@ from client.channel import explained, split_address
 from client.security import Security
 from tests.client.certificates import self_signed
 from tests.client.fakes import FakeModelServer, FakeRelay, NumberSource, RelayThread, done
+from tests.client.running import streaming, wait_for
 
 CONFIG = StreamConfig(max_age_s=0, connect_timeout_s=0.3, backoff_min_s=0.02, backoff_max_s=0.1)
 FULL = "refused: RESOURCE_EXHAUSTED: the relay holds 1 streams already (--max-streams)"
 
 
-def wait_for(what: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + 10
-    while not what():
-        assert time.monotonic() < until_s
-        time.sleep(0.005)
-
-
-@contextmanager
-def streaming(target: str | RelayTransport) -> Iterator[DetectionStream]:
-    """A camera's stream whose results are taken."""
-    source = NumberSource(None, live=True, interval_s=0.01)
-    with DetectionStream(source, target, CONFIG) as stream:
-        taker = threading.Thread(target=lambda: list(stream))
-        taker.start()
-        try:
-            yield stream
-        finally:
-            stream.stop()
-            taker.join(10)
+def live() -> NumberSource:
+    """A camera."""
+    return NumberSource(None, live=True, interval_s=0.01)
 
 
 def test_a_full_relay_says_so() -> None:
     with FakeModelServer() as server, RelayThread(server.target, max_streams=1) as relay:
-        with streaming(relay.target) as first:
+        with streaming(live(), relay.target, CONFIG) as first:
             wait_for(lambda: first.account.delivered > 0)
             stream = DetectionStream(NumberSource(3), relay.target, CONFIG)
             with pytest.raises(Refused, match=rf"^{relay.target}: refused: RESOURCE_EXHAUSTED: "):
@@ -63,7 +45,7 @@ def test_a_full_relay_says_so() -> None:
 
 
 def test_a_camera_that_is_refused_after_it_was_known_says_why_and_waits() -> None:
-    with FakeRelay(done) as relay, streaming(relay.target) as stream:
+    with FakeRelay(done) as relay, streaming(live(), relay.target, CONFIG) as stream:
         wait_for(lambda: stream.account.dropped["done"] > 0)
         relay.refuse = grpc.StatusCode.RESOURCE_EXHAUSTED, "the relay holds 1 streams already"
         relay.answer = lambda _frame: [b"\xff"]  # no Result: the stream ends
@@ -80,7 +62,7 @@ def test_who_is_not_known_is_told_what_they_say() -> None:
         stream = DetectionStream(NumberSource(3), relay.target, CONFIG)
         with pytest.raises(Refused, match="UNAUTHENTICATED: Jwt is expired"):
             list(stream)
-        with streaming(relay.target) as camera:
+        with streaming(live(), relay.target, CONFIG) as camera:
             wait_for(lambda: camera.problem == "refused: UNAUTHENTICATED: Jwt is expired")
 
 
@@ -101,7 +83,7 @@ def test_a_token_that_cannot_be_read_for_a_moment_is_an_attempt_that_failed(
     token.write_text("first\n")
     with FakeRelay(done, tls=ca) as relay:
         transport = RelayTransport(relay.target, security=Security.of_files(ca, token))
-        with streaming(transport) as stream:
+        with streaming(live(), transport, CONFIG) as stream:
             wait_for(lambda: stream.account.dropped["done"] > 0)
             if what == "gone":
                 token.rename(tmp_path / "aside")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from client import DetectionStream, DirectTransport, Frame, StreamConfig, relayed, sender, stream_state
+from client import DirectTransport, Frame, StreamConfig, relayed, sender, stream_state
 from client.channel import CHANNEL_OPTIONS
 from client.relay import main
-from client.types import Source
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, FakeRelay, NumberSource, RelayThread, done
 from tests.client.proxy import Proxy
+from tests.client.running import streaming, wait_for
 
 CONFIG = StreamConfig(max_age_s=0.2, backoff_min_s=0.02, backoff_max_s=0.2)
 TIMES = {
@@ -37,28 +35,6 @@ class Once(NumberSource):
         self._closed.wait(60)
 
 
-@contextmanager
-def streaming(source: Source, target: str | DirectTransport) -> Iterator[DetectionStream]:
-    """A stream whose results are taken."""
-    with DetectionStream(source, target, CONFIG) as stream:
-        taker = threading.Thread(target=lambda: list(stream))
-        taker.start()
-        try:
-            yield stream
-        finally:
-            stream.stop()
-            taker.join(10)
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 10.0) -> float:
-    """How long it took to come true."""
-    began_s = time.monotonic()
-    while not what():
-        assert time.monotonic() - began_s < seconds
-        time.sleep(0.005)
-    return time.monotonic() - began_s
-
-
 def test_an_idle_camera_notices_a_black_hole_by_its_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tenth of the real times: 1 s between pings, 0.5 s for their answers, after more pings without data than
     gRPC sends by default."""
@@ -69,7 +45,7 @@ def test_an_idle_camera_notices_a_black_hole_by_its_pings(monkeypatch: pytest.Mo
     monkeypatch.setattr(relayed, "STREAM_OPTIONS", faster(relayed.STREAM_OPTIONS, 10))
     monkeypatch.setattr(main, "SERVER_OPTIONS", faster(main.SERVER_OPTIONS, 10))
     with FakeModelServer() as server, RelayThread(server.target) as relay:
-        with Proxy(relay.target) as proxy, streaming(Once(None, live=True), proxy.target) as stream:
+        with Proxy(relay.target) as proxy, streaming(Once(None, live=True), proxy.target, CONFIG) as stream:
             wait_for(lambda: stream.account.settled == 1 and stream.connected)
             time.sleep(3.5)
             assert (stream.connected, stream.reconnects) == (True, 0)
@@ -88,7 +64,7 @@ def test_a_direct_camera_in_a_black_hole_notices_the_silence(monkeypatch: pytest
     with (
         FakeModelServer() as server,
         Proxy(server.target) as proxy,
-        streaming(source, DirectTransport(proxy.target)) as stream,
+        streaming(source, DirectTransport(proxy.target), CONFIG) as stream,
     ):
         wait_for(lambda: stream.account.delivered > 1)
         time.sleep(1.5)
@@ -109,5 +85,5 @@ def test_a_relay_that_says_that_it_stops_and_does_not_is_left(monkeypatch: pytes
         # It keeps the stream open: of each connection one frame, or the two on their way, come back.
         relay.stay = True
         source = NumberSource(None, live=True, interval_s=0.01)
-        with streaming(source, relay.target) as stream:
+        with streaming(source, relay.target, CONFIG) as stream:
             wait_for(lambda: stream.reconnects >= 2)
