@@ -1,8 +1,8 @@
 """A server whose latencies are known: what the load generator says of it can be checked.
 
-Predict takes a time from a list with a tail, as real services do. Detect answers after BASE_S, but for a stall of
-STALL_S every PERIOD_S in which nothing comes out: whoever waits for answers before he sends more meets few stalls,
-whoever sends all the time meets them all. By how much it was late itself, as its own clock says, is written into a file
+Predict takes a time from a list with a tail, as real services do. Detect answers after BASE_S, but every PERIOD_S
+it slows down until a frame takes STALL_S longer, and then nothing comes out for STALL_S: whoever waits for answers before
+he sends more meets few stalls, whoever sends all the time meets them all. By how much it was late itself, as its own clock says, is written into a file
 when the server is told to stop: that is the machine's doing, and nobody's fault who asks it.
 """
 
@@ -40,9 +40,11 @@ def delays_s() -> list[float]:
 
 
 def stall_s(asked_unix_s: float) -> float:
-    """How long a frame of that moment takes in Detect."""
-    into_s = (asked_unix_s + BASE_S) % PERIOD_S
-    return BASE_S + (STALL_S - into_s if into_s < STALL_S else 0.0)
+    """How long a frame of that moment takes in Detect.
+
+    It has no jumps: a frame that arrives a little later than it was due takes only a little more or less time.
+    """
+    return BASE_S + max(0.0, STALL_S - abs(asked_unix_s % PERIOD_S - STALL_S))
 
 
 class Known:
