@@ -1,8 +1,8 @@
 """A server whose latencies are known: what the load generator says of it can be checked.
 
 Predict takes a time from a list with a tail, as real services do. Detect answers after BASE_S, but every PERIOD_S
-it slows down until a frame takes STALL_S longer, and then nothing comes out for STALL_S: whoever waits for answers before
-he sends more meets few stalls, whoever sends all the time meets them all. By how much it was late itself, as its own clock says, is written into a file
+it slows down until a frame takes STALL_S longer, and then catches up: whoever waits for answers before he sends more
+meets less of it, whoever sends all the time meets all. By how much it was late itself, as its own clock says, is written into a file
 when the server is told to stop: that is the machine's doing, and nobody's fault who asks it.
 """
 
@@ -25,10 +25,11 @@ from client.predict import PREDICT
 from client.relayed import DETECT, HELLO
 from client.wire import relay_pb2 as pb
 
-BASE_S, STALL_S, PERIOD_S = 0.4, 0.15, 3.0
+# A seventh of 16 s, so that frames at a fixed rate meet each stall at another moment of it.
+BASE_S, STALL_S, PERIOD_S = 0.4, 0.15, 16 / 7
 # Predict's quantiles lie on straight lines between these (share of the calls, seconds).
 QUANTILES = ((0.0, 0.4), (0.95, 0.6), (1.0, 0.9))
-KINDS = 1000
+KINDS = 1280  # half of what the self-check asks, so that each comes out as often as the others
 
 
 def delays_s() -> list[float]:
@@ -42,9 +43,10 @@ def delays_s() -> list[float]:
 def stall_s(asked_unix_s: float) -> float:
     """How long a frame of that moment takes in Detect.
 
-    It has no jumps: a frame that arrives a little later than it was due takes only a little more or less time.
+    It has no jumps, so that a frame that arrives a little later than it was due takes only a little more or less time;
+    and what was held up comes out at twice the rate, not all at once, which would take a busy machine a while.
     """
-    return BASE_S + max(0.0, STALL_S - abs(asked_unix_s % PERIOD_S - STALL_S))
+    return BASE_S + max(0.0, STALL_S - abs(asked_unix_s % PERIOD_S - 2 * STALL_S) / 2)
 
 
 class Known:
