@@ -11,6 +11,7 @@ ARGS ?=
 SERVER ?=
 FUZZ_SECONDS ?= 600
 PROFILE ?= chaos
+JOBS ?= 2
 SOAK_SECONDS ?= 1800
 IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest debug
 REGISTRY ?=
@@ -35,8 +36,10 @@ lint: $(VENV)/test.stamp ## Style.
 types: $(VENV)/test.stamp ## Types.
 	$(BIN)/mypy
 
-tests: $(VENV)/test.stamp ## Tests.
-	$(BIN)/pytest $(ARGS)
+tests: $(VENV)/test.stamp ## Tests, JOBS (2) at a time.
+	@# What another job's tests held up too long is tried again alone, where only what is wrong fails; both are shown.
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS) || \
+	  { [ $$? = 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVINO (about 4 minutes).
 	@$(BIN)/sightline bench engine $(ARGS)

@@ -128,7 +128,7 @@ class DetectionStream:
     @property
     def problem(self) -> str:
         """Why there is no connection, in a line: `refused: CODE: ...`, `no answer: ...`; empty while there is one."""
-        return self._sender.problem
+        return "" if self.connected else self._sender.problem  # who sends may not have taken note yet
 
     @property
     def reconnects(self) -> int:

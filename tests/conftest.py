@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -22,24 +23,31 @@ def file_of(variable: str) -> Path:
     return path
 
 
-def _export(weights: str, base: Path) -> Path:
-    """fp32 on every machine: bf16 is slow without hardware for it."""
-    command = [sys.executable, "-m", "sightline", "export", "--weights", weights, "--out", str(base)]
-    subprocess.run([*command, "--imgsz", str(IMGSZ), "--precision", "fp32"], check=True)
+def _export(weights: str, name: str, factory: pytest.TempPathFactory) -> Path:
+    """fp32 on every machine: bf16 is slow without hardware for it. Processes that share the tests share the model."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    base = folder / name / "yolov8"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base.exists():
+            command = [sys.executable, "-m", "sightline", "export", "--weights", weights, "--out", str(base)]
+            subprocess.run([*command, "--imgsz", str(IMGSZ), "--precision", "fp32"], check=True)
     return base
 
 
 @pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base path of the demo weights' model: version 1, fp32, 640x640."""
-    return _export("demo", tmp_path_factory.mktemp("demo_model") / "yolov8")
+    return _export("demo", "demo_model", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def coco_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base path of the model of the COCO weights beside the checkout: version 1, fp32, 640x640."""
     weights = file_of(COCO_WEIGHTS_VARIABLE)
-    return _export(str(weights), tmp_path_factory.mktemp("coco_model") / "yolov8")
+    return _export(str(weights), "coco_model", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
