@@ -2,8 +2,8 @@
 
 Predict takes a time from a list with a tail, as real services do. Detect answers after BASE_S, but every PERIOD_S
 it slows down until a frame takes STALL_S longer, and then catches up: whoever waits for answers before he sends more
-meets less of it, whoever sends all the time meets all. By how much it was late itself, as its own clock says, is written into a file
-when the server is told to stop: that is the machine's doing, and nobody's fault who asks it.
+meets less of it, whoever sends all the time meets all. By how much it was late itself, as its own clock says, is
+written into a file when the server is told to stop: that is the machine's doing, and nobody's fault who asks it.
 """
 
 from __future__ import annotations
