@@ -8,8 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import model.kernels  # noqa: F401
+
 # As in client/__init__.py: fewer threads on a request's way.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+
+# TensorFlow heeds these only if they are there before it is imported, which many a module here does.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# Each session has its own threads; else the first one's count holds for the process.
+os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 __all__ = ["main"]
 

@@ -8,20 +8,16 @@ there are cores, which share its threads between ops, the rest first come first 
 
 Memory: each session has its own folded and packed weights and buffers; the second one of a YOLOv8n takes 90 MB.
 
-`TF_OVERRIDE_GLOBAL_THREADPOOL=1` gives each session its own threads; without it the first session's count
-holds for the process. It must be in the environment before TensorFlow is imported: this module sets it.
+Each session has its own threads, and oneDNN's kernels, by what `serving` sets in the environment before TensorFlow
+is imported.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 import numpy as np
 import tensorflow as tf

@@ -21,7 +21,7 @@ PACKAGES = ("client", "model", "serving", "mesh", "loadtest", "sightline")
 MAY_IMPORT = {
     "model": (),
     "client": ("model.child", "model.contract", "model.counts", "model.matching", "model.street"),
-    "serving": ("model.contract", "model.counts"),
+    "serving": ("model.contract", "model.counts", "model.kernels"),
     "mesh": ("model.child", "model.contract"),
     "loadtest": (
         "client",
