@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -17,6 +17,7 @@ from client.sources import live as live_module
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
 from tests.client.media import Device
+from tests.client.running import wait_for
 
 CONFIG = StreamConfig(max_age_s=0)
 
@@ -48,15 +49,6 @@ def streaming(device: Device, relay: RelayThread) -> Iterator[tuple[LiveSource, 
             stream.stop()
             taker.join(10)
     assert stream.account.balanced
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 5.0) -> float:
-    """How long it took to come true."""
-    began_s = time.monotonic()
-    while not what():
-        assert time.monotonic() - began_s < seconds
-        time.sleep(0.005)
-    return time.monotonic() - began_s
 
 
 def told(relay: RelayThread) -> str:
