@@ -86,7 +86,7 @@ def neighbour(relay: RelayThread) -> Iterator[Neighbour]:
 def detect(relay: RelayThread, frames: list[bytes]) -> list[pb.Result]:
     with grpc.insecure_channel(relay.target) as channel:
         call = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
-        return list(call(iter(frames), timeout=90))
+        return list(call(iter(frames), timeout=20))
 
 
 def frame(image: bytes, **fields: object) -> bytes:

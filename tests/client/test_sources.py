@@ -568,7 +568,7 @@ def test_the_synthetic_camera_keeps_its_rate() -> None:
     source = open_source("synthetic:fps=50,size=160x120,frames=11")
     assert source.live
     times = [frame.captured_s for frame in source.frames()]
-    assert times[-1] - times[0] == pytest.approx(0.2, abs=0.1)
+    assert times[-1] - times[0] == pytest.approx(0.2, abs=0.05)
 
 
 def test_all_kinds_are_sources(tmp_path: Path) -> None:

@@ -28,30 +28,25 @@ from tests.loadtest.runs import assert_percentile
 from tests.loadtest.test_profile import SMALL
 from tests.sightline.stack import Running, alive, wait_until
 
-ATTEMPTS = 3
+ATTEMPTS = 2
 BUSY_S = 0.004  # 1 % of the shortest latency: a server that is late by more can't have the latencies it says
 
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Truth]]:
-    """A self-check with two processes: its folder, and the truth. What the generator says of itself excuses nothing.
-
-    What is wrong is wrong each time; what other work on the machine held up is not. Where the server could never keep
-    its own times nothing can be told, and the tests skip.
-    """
+    """A self-check with two processes: its folder, and the truth. What the generator says of itself excuses nothing;
+    on a machine so busy that the server could not keep its own times nothing can be told, and the tests skip."""
     late_s = []
     for _ in range(ATTEMPTS):
         folder = tmp_path_factory.mktemp("selfcheck")
         found, run, server_late_s = selfcheck(folder, LaunchConfig(processes=2))
         assert run.unaccounted == 0
         late_s.append(server_late_s)
-        if all(truth.ok for truth in found):
-            break
-    if not all(truth.ok for truth in found) and min(late_s) >= BUSY_S:
-        pytest.skip(
-            f"the machine is too busy: the server was {1e3 * min(late_s):.0f} ms late at p99, by its own clock"
-        )
-    return folder, found
+        if server_late_s < BUSY_S or all(truth.ok for truth in found):
+            return folder, found
+    pytest.skip(
+        f"the machine is too busy: the server was {1e3 * min(late_s):.0f} ms late at p99, by its own clock"
+    )
 
 
 @pytest.mark.timeout(240)

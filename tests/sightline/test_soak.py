@@ -88,5 +88,5 @@ def test_a_short_soak(demo_model: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert int(rows[process][4]) > 5, said  # descriptors
         assert rows[process][-1] == "steady", said
     captured, delivered = int(rows["frames"][1]), int(rows["frames"][4])
-    assert captured > delivered > 3, said  # more than can be inferred
+    assert captured > delivered > 10, said  # more than can be inferred
     assert "every frame is accounted for" in said
