@@ -25,8 +25,11 @@ from client.predict import PREDICT
 from client.relayed import DETECT, HELLO
 from client.wire import relay_pb2 as pb
 
-# A seventh of 16 s, so that frames at a fixed rate meet each stall at another moment of it.
-BASE_S, STALL_S, PERIOD_S = 0.4, 0.15, 16 / 7
+BASE_S, STALL_S = 0.4, 0.15
+# What is measured, and the stalls in it: no multiple of a frame's interval apart, so that frames meet each stall at
+# another moment of it.
+SPAN_S, STALLS = 16, 7
+PERIOD_S = SPAN_S / STALLS
 # Predict's quantiles lie on straight lines between these (share of the calls, seconds).
 QUANTILES = ((0.0, 0.4), (0.95, 0.6), (1.0, 0.9))
 KINDS = 1280  # half of what the self-check asks, so that each comes out as often as the others

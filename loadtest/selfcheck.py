@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.known_server import PERIOD_S, delays_s, stall_s
+from loadtest.known_server import SPAN_S, delays_s, stall_s
 from loadtest.launch import LaunchConfig, launch
 from loadtest.plan import Plan, Target
 from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
@@ -24,7 +24,6 @@ from model.child import bound
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 ALLOWED = 0.02
-PERIODS = 7  # of the server's stalls that are measured
 USERS = 16  # half of them cameras
 FPS, RATE = 10.0, 20.0
 
@@ -53,7 +52,7 @@ def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run, flo
 
     Also returns how many seconds late the server was at p99: on a machine that is that busy nothing can be measured.
     """
-    seconds = round(PERIOD_S * PERIODS) + 4
+    seconds = SPAN_S + 4
     profile = Profile(
         "selfcheck", "A server whose latencies are known.", (Stage(USERS, seconds),),
         camera=CameraLoad(FPS, max_age_ms=0), predict=CallLoad(RATE), images="synthetic:fps=1,size=320x240", warmup_s=2,
@@ -83,7 +82,7 @@ def truths(run: Run, due_s: Sequence[float]) -> Iterator[Truth]:
     was asked of it, both would agree. So frames are counted, and a stall's part is that of the moments of the schedule.
     """
     begin_s = float(math.ceil(run.began_s + run.profile.warmup_s))
-    span_s = (begin_s, begin_s + PERIOD_S * PERIODS)
+    span_s = (begin_s, begin_s + SPAN_S)
     injected_s = {
         "predict, constant rate": delays_s(),
         "camera, stalls": [stall_s(due) for due in due_s if span_s[0] <= due < span_s[1]],

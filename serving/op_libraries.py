@@ -14,7 +14,8 @@ _loaded: set[str] = set()
 
 def load() -> bool:
     """Import those that are installed; False when there is none that was not imported before."""
-    # Set for programs that make models with Keras 2; with it TensorFlow Text asks for tf_keras, which its ops do not.
+    # Set by `serving.main`, or for programs that make models with Keras 2; with it TensorFlow Text asks for tf_keras,
+    # which its ops do not.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     found = False
     for name in PACKAGES:

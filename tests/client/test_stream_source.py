@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from client.sources import live as live_module
 from client.wire import relay_pb2 as pb
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, response_of
 from tests.client.media import Device
-from tests.client.running import wait_for
+from tests.client.running import streaming, wait_for
 
 CONFIG = StreamConfig(max_age_s=0)
 
@@ -36,18 +35,14 @@ def relay() -> Iterator[RelayThread]:
 
 
 @contextmanager
-def streaming(device: Device, relay: RelayThread) -> Iterator[tuple[LiveSource, DetectionStream]]:
+def watching(device: Device, relay: RelayThread) -> Iterator[tuple[LiveSource, DetectionStream]]:
     """A stream of this camera, whose results are taken."""
     source = LiveSource("door", "door", device.open, SourceOptions(patient=True), "hint")  # type: ignore[arg-type]
-    with DetectionStream(source, relay.target, CONFIG) as stream:
-        taker = threading.Thread(target=lambda: list(stream))
-        taker.start()
+    with streaming(source, relay.target, CONFIG) as stream:
         try:
             yield source, stream
         finally:
             device.holds.set()
-            stream.stop()
-            taker.join(10)
     assert stream.account.balanced
 
 
@@ -62,7 +57,7 @@ def test_a_camera_that_is_off_at_the_start_says_so_and_retry_now_opens_it(
 ) -> None:
     monkeypatch.setattr(live_module, "FIRST_WAIT_S", 30.0)
     device.on = False
-    with streaming(device, relay) as (source, stream):
+    with watching(device, relay) as (source, stream):
         wait_for(lambda: told(relay) == "backing off")
         assert source.state == "backing off"
         (shown,) = relay.relay._board.summary()["cameras"]
@@ -86,7 +81,7 @@ def test_a_camera_that_goes_away_and_comes_back_with_another_size(
     device: Device, relay: RelayThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_module, "FIRST_WAIT_S", 30.0)
-    with streaming(device, relay) as (source, stream):
+    with watching(device, relay) as (source, stream):
         wait_for(lambda: stream.account.delivered > 3)
         device.on = False
         wait_for(lambda: told(relay) == "backing off")
@@ -103,7 +98,7 @@ def test_a_camera_that_gives_no_frames_is_stalled_until_it_does(
     device: Device, relay: RelayThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_module, "STALLED_S", 0.3)
-    with streaming(device, relay) as (source, stream):
+    with watching(device, relay) as (source, stream):
         wait_for(lambda: stream.account.delivered > 3)
         device.holds.clear()
         wait_for(lambda: source.state == "stalled")
@@ -131,9 +126,7 @@ def test_retry_now_ends_the_pause_before_the_next_attempt_to_connect() -> None:
     with FakeModelServer() as server, RelayThread(server.target) as relay:
         config = StreamConfig(max_age_s=0, backoff_min_s=30, backoff_max_s=30)
         source = NumberSource(None, live=True, interval_s=0.01)
-        with DetectionStream(source, relay.target, config) as stream:
-            taker = threading.Thread(target=lambda: list(stream))
-            taker.start()
+        with streaming(source, relay.target, config) as stream:
             wait_for(lambda: stream.account.delivered > 0)
             relay.stop()
             wait_for(lambda: not stream.connected)
@@ -142,8 +135,6 @@ def test_retry_now_ends_the_pause_before_the_next_attempt_to_connect() -> None:
             assert not stream.connected
             stream.retry_now()
             wait_for(lambda: stream.connected)
-            stream.stop()
-            taker.join(10)
 
 
 @pytest.mark.parametrize(
