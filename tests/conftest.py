@@ -1,4 +1,4 @@
-"""Models that several packages' tests need, exported once per run."""
+"""Models that several packages' tests need, exported once per run; and tests that want the machine for themselves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,22 @@ import pytest
 COCO_WEIGHTS_VARIABLE = "SIGHTLINE_COCO_WEIGHTS"
 STREET_VIDEO_VARIABLE = "SIGHTLINE_STREET_VIDEO"
 IMGSZ = 640
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test with the mark `alone` runs, the other workers wait between two of theirs."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    base = Path(tempfile.gettempdir()) / f"sightline-tests-{run}"
+    with base.with_suffix(".next").open("w") as following, base.with_suffix(".running").open("w") as running:
+        # Who wants it alone waits here for the others to end, and holds back whoever would begin meanwhile.
+        fcntl.flock(following, fcntl.LOCK_EX)
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(following, fcntl.LOCK_UN)
+        return (yield)
 
 
 def file_of(variable: str) -> Path:

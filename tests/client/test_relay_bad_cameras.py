@@ -151,6 +151,7 @@ def test_wrong_ids_are_told_and_change_nothing(relay: RelayThread) -> None:
     assert "open one stream per camera" in results[1].error.message
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("neighbour")
 def test_ten_thousand_frames_a_second_are_mostly_overtaken(relay: RelayThread) -> None:
     count = 10_000

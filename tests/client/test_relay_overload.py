@@ -28,6 +28,7 @@ from client.wire import relay_pb2 as pb
 from model.child import bound
 from tests.client.fakes import FakeModelServer, NumberSource, RelayThread, image_of
 
+pytestmark = pytest.mark.alone
 CAMERAS, WORKERS, SERVICE_S = 16, 2, 0.02
 CAPACITY = WORKERS / SERVICE_S
 MAX_AGE_S = 0.2

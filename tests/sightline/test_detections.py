@@ -123,6 +123,7 @@ def test_each_frames_boxes_are_its_own(relay: str) -> None:
     assert wrong / objects < 0.5
 
 
+@pytest.mark.alone
 def test_ages_are_those_that_the_pixels_tell(relay: str) -> None:
     """The time painted into a frame, read when its result is here, against the age that the result claims."""
     source = SyntheticSource(Scene(1, 10.0, (640, 480), frames=20), "street", SourceOptions())

@@ -70,6 +70,7 @@ def test_accounts_that_add_up_and_that_do_not() -> None:
     assert lost == ["the relay delivered 5, the cameras got 6"]
 
 
+@pytest.mark.alone
 def test_a_short_soak(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it, but too short to tell a leak from what fills up first."""
     monkeypatch.setattr(soak, "SAMPLE_EVERY_S", 0.5)
