@@ -6,7 +6,6 @@ import fcntl
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,17 +19,19 @@ IMGSZ = 640
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """While a test with the mark `alone` runs, the other workers wait between two of theirs."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
     alone = item.get_closest_marker("alone") is not None
-    base = Path(tempfile.gettempdir()) / f"sightline-tests-{run}"
-    with base.with_suffix(".next").open("w") as following, base.with_suffix(".running").open("w") as running:
+    # Files that are there, for their locks.
+    with Path(__file__).open() as running, (item.config.rootpath / "pyproject.toml").open() as following:
         # Who wants it alone waits here for the others to end, and holds back whoever would begin meanwhile.
         fcntl.flock(following, fcntl.LOCK_EX)
         fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(following, fcntl.LOCK_UN)
-        return (yield)
+        try:
+            return (yield)
+        finally:  # also where a fork of this process still has the file open
+            fcntl.flock(running, fcntl.LOCK_UN)
 
 
 def file_of(variable: str) -> Path:
