@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.framework import function
-from tensorflow.python.ops import gen_batch_ops
+from tensorflow.python.client.session import Session
+from tensorflow.python.framework import dtypes, errors, function, ops
+from tensorflow.python.ops import array_ops, gen_batch_ops, script_ops
 
 from serving.batch_merge import batch_size, merge, split
 from serving.batching_config import BatchingOptions
@@ -123,7 +124,7 @@ class BatchedModel:
             pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, None, {feed: pairs}, [fetch], [], None
             )
-        except tf.errors.OpError as error:
+        except errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message.partition("\n\t [[")[0]) from None
 
     # --- the scheduler's side ------------------------------------------------------------------------------
@@ -215,16 +216,16 @@ def _scheduler(
 
     # The scheduler needs the sizes only to split; padding is done where the inputs are merged.
     sizes = [options.max_execution_batch_size] if options.split else []
-    graph = tf.Graph()
+    graph = ops.Graph()
     with graph.as_default():
 
-        @function.Defun(tf.int64)  # type: ignore[untyped-decorator]
+        @function.Defun(dtypes.int64)  # type: ignore[untyped-decorator]
         def batch(pairs: Any) -> Any:
-            return tf.numpy_function(process, [pairs], tf.int64)
+            return script_ops.numpy_function(process, [pairs], dtypes.int64)
 
         queues = {}
         for name in signatures:
-            feed = tf.compat.v1.placeholder(tf.int64, [None, 2])
+            feed = array_ops.placeholder(dtypes.int64, [None, 2])
             (fetch,) = gen_batch_ops.batch_function(
                 [feed],
                 captured_tensors=[],
@@ -237,15 +238,15 @@ def _scheduler(
                 enable_large_batch_splitting=options.split,
                 shared_name="batches",
                 batching_queue=name,
-                Tout=[tf.int64],
+                Tout=[dtypes.int64],
             )
             queues[name] = (feed._as_tf_output(), fetch._as_tf_output())
     graph.finalize()
-    config = tf.compat.v1.ConfigProto(
+    config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=1,
         inter_op_parallelism_threads=options.threads + 1,  # a batch holds one thread while it runs
         use_per_session_threads=True,
     )
-    session = tf.compat.v1.Session(graph=graph, config=config)
+    session = Session(graph=graph, config=config)
     session._extend_graph()
     return session, queues

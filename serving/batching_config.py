@@ -93,12 +93,12 @@ def for_model(options: BatchingOptions, path: str) -> BatchingOptions | None:
     With --enable_per_model_batching_parameters only models with a file of their own are batched; threads are
     those of the common file.
     """
-    import tensorflow as tf  # this module is also used before TensorFlow is needed
+    from tensorflow.python.lib.io import file_io  # this module is also used before TensorFlow is needed
 
     if not options.per_model:
         return options
     file = os.path.join(path, PER_MODEL_FILE)
-    if not tf.io.gfile.exists(file):
+    if not file_io.file_exists_v2(file):
         return None
     return replace(
         read_batching_parameters(file),

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.framework import c_api_util, importer
+from tensorflow.python.framework import c_api_util, importer, ops
+from tensorflow.python.lib.io import file_io
 from tensorflow.python.saved_model import constants, loader_impl
 
 from serving.lanes import wait_for_a_pause
@@ -27,7 +27,7 @@ class ImportedGraph:
     """
 
     def __init__(self, meta_graph: Any, path: str) -> None:
-        self.graph = tf.Graph()
+        self.graph = ops.Graph()
         self._meta_graph, self.path = meta_graph, path
         self._assets: Mapping[str, bytes] = loader_impl.get_asset_tensors(path, meta_graph)
         self._operations = self._import()
@@ -47,7 +47,7 @@ class ImportedGraph:
         feed = {self.output(name): _scalar(file) for name, file in self._assets.items()}
         saver = self._meta_graph.saver_def
         prefix = os.path.join(self.path, constants.VARIABLES_DIRECTORY, constants.VARIABLES_FILENAME)
-        if saver.restore_op_name and tf.io.gfile.exists(f"{prefix}.index"):
+        if saver.restore_op_name and file_io.file_exists_v2(f"{prefix}.index"):
             variables = {self.output(saver.filename_tensor_name): _scalar(prefix.encode())}
             self._run(session, {**feed, **variables}, saver.restore_op_name)
         for name in _init_ops(self._meta_graph):

@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.lite.python import interpreter as lite
 from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.python.framework import dtypes
+from tensorflow.python.lib.io import file_io
+from tensorflow.python.platform import gfile
 
 from serving.errors import Code, ServingError, invalid
 from serving.tensors import dtype_of
@@ -32,12 +35,12 @@ _MAX_DIMS = 6  # XNNPACK's limit, which it does not check: one more crashes the 
 
 def exists(path: str) -> bool:
     """Whether the version's folder `path` holds a TF Lite model."""
-    return bool(tf.io.gfile.exists(os.path.join(path, FILE)))
+    return bool(file_io.file_exists_v2(os.path.join(path, FILE)))
 
 
 def load(path: str, interpreters: int) -> LiteModel:
     """The TF Lite model in the version's folder `path`; `interpreters` calls can run at once. Raises ServingError."""
-    with tf.io.gfile.GFile(os.path.join(path, FILE), "rb") as file:
+    with gfile.GFile(os.path.join(path, FILE), "rb") as file:
         content = file.read()
     try:
         pool = [Interpreter(content) for _ in range(max(1, interpreters))]
@@ -129,7 +132,7 @@ class Interpreter:
     def _start(self) -> None:
         with warnings.catch_warnings():  # TensorFlow says that this class will move to another package
             warnings.simplefilter("ignore")
-            self._lite = tf.lite.Interpreter(model_content=self._content, num_threads=1)
+            self._lite = lite.Interpreter(model_content=self._content, num_threads=1)
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def run(self, fed: Mapping[str, NDArray[Any]], fetched: Sequence[str]) -> list[NDArray[Any]]:
@@ -165,7 +168,7 @@ class Interpreter:
 
 def _shown(dtype: np.dtype[Any]) -> str:
     """A dtype as TensorFlow writes it in errors."""
-    return str(tf.dtypes.as_dtype(dtype).name).replace("float32", "float").replace("float64", "double")
+    return str(dtypes.as_dtype(dtype).name).replace("float32", "float").replace("float64", "double")
 
 
 class LiteModel:

@@ -14,8 +14,7 @@ _loaded: set[str] = set()
 
 def load() -> bool:
     """Import those that are installed; False when there is none that was not imported before."""
-    # Set by `serving.main`, or for programs that make models with Keras 2; with it TensorFlow Text asks for tf_keras,
-    # which its ops do not.
+    # Set for programs that make models with Keras 2; with it TensorFlow Text asks for tf_keras, which its ops do not.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     found = False
     for name in PACKAGES:

@@ -9,7 +9,9 @@ import threading
 import time
 from typing import Any
 
-import tensorflow as tf
+from tensorflow.python.framework import errors
+from tensorflow.python.lib.io import file_io
+from tensorflow.python.platform import gfile
 from tensorflow.python.profiler.internal import _pywrap_profiler
 
 from serving import profiler_pb2
@@ -37,10 +39,10 @@ class Profiler:
         collected = self._collect(request, context)
         folder = f"{request.repository_root}/{request.session_id}"
         try:
-            tf.io.gfile.makedirs(folder)
-            with tf.io.gfile.GFile(f"{folder}/{request.host_name.replace(':', '_')}.xplane.pb", "wb") as file:
+            file_io.recursive_create_dir_v2(folder)
+            with gfile.GFile(f"{folder}/{request.host_name.replace(':', '_')}.xplane.pb", "wb") as file:
                 file.write(collected)
-        except tf.errors.OpError as error:
+        except errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message) from None
         return profiler_pb2.ProfileResponse(empty_trace=not collected)
 
@@ -50,7 +52,7 @@ class Profiler:
         levels = {field.name: value for field, value in request.opts.ListFields()}
         try:
             session.start("", levels)
-        except tf.errors.OpError as error:  # another one is running
+        except errors.OpError as error:  # another one is running
             raise ServingError(Code.INTERNAL, error.message) from None
         stop = self._running.setdefault(request.session_id, threading.Event())
         try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
+from tensorflow.python.lib.io import file_io
 from tensorflow.python.saved_model import loader_impl
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
@@ -18,10 +18,10 @@ def read(path: str, tags: Sequence[str]) -> Any:
 
     Raises ServingError: NOT_FOUND for a missing file or tag, DATA_LOSS or OUT_OF_RANGE for a file that does not parse.
     """
-    if tf.io.gfile.exists(os.path.join(path, "export.meta")):  # from before SavedModel
+    if file_io.file_exists_v2(os.path.join(path, "export.meta")):  # from before SavedModel
         raise ServingError(Code.UNIMPLEMENTED, "Session Bundle is deprecated and removed.")
     files = [os.path.join(path, name) for name in ("saved_model.pb", "saved_model.pbtxt")]
-    if not any(map(tf.io.gfile.exists, files)):
+    if not any(map(file_io.file_exists_v2, files)):
         raise ServingError(
             Code.NOT_FOUND,
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
@@ -43,7 +43,7 @@ def read(path: str, tags: Sequence[str]) -> Any:
 def _unreadable(path: str) -> ServingError:
     """Why C++ cannot parse the SavedModel in folder `path`, which Python could not."""
     binary, text = (os.path.join(path, f"saved_model.{suffix}") for suffix in ("pb", "pbtxt"))
-    if not tf.io.gfile.exists(binary):
+    if not file_io.file_exists_v2(binary):
         return ServingError(Code.DATA_LOSS, f"Can't parse {text} as text proto")
     try:  # it reads the file as a C++ loader does: OUT_OF_RANGE where it ends too soon
         fingerprinting.CreateFingerprintDef(path)

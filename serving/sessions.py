@@ -20,9 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
+from tensorflow.python.client.session import Session
+from tensorflow.python.framework import errors
 
 from serving import foreign, op_libraries, saved_model
 from serving.errors import Code, ServingError, invalid
@@ -122,7 +124,7 @@ class Model:
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline passed before the request was run.")
-            serialized = tf.compat.v1.RunOptions(timeout_in_ms=left_ms).SerializeToString()
+            serialized = config_pb2.RunOptions(timeout_in_ms=left_ms).SerializeToString()
             options = pywrap_tf_session.TF_NewBufferFromString(serialized)
         feed = {endpoint.inputs[name]: array for name, array in inputs.items()}
         fetch = list(map(endpoint.outputs.__getitem__, names))
@@ -132,7 +134,7 @@ class Model:
             results = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._sessions[lane]._session, options, feed, fetch, [], None
             )
-        except tf.errors.OpError as error:
+        except errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message) from None
         except UnicodeDecodeError as error:  # an op's text with bytes of a client; which code it had is lost
             raise invalid(error.object.decode("utf-8", "replace")) from None
@@ -192,7 +194,7 @@ def _quantised(infos: Mapping[str, Any]) -> dict[str, np.dtype[Any]]:
 
 def _session(graph: Any, options: SessionOptions) -> Any:
     """A session over `graph` with its own threads. Grappler stays on: it folds and fuses."""
-    config = tf.compat.v1.ConfigProto.FromString(options.config)
+    config = config_pb2.ConfigProto.FromString(options.config)
     if options.by_load or not options.config:
         config.use_per_session_threads = config.allow_soft_placement = True
         # A pool's threads that wait for work by spinning take the cores from the other session's, and from gRPC's.
@@ -201,7 +203,7 @@ def _session(graph: Any, options: SessionOptions) -> Any:
         config.intra_op_parallelism_threads = options.intra_op
     if options.inter_op:
         config.inter_op_parallelism_threads = options.inter_op
-    return tf.compat.v1.Session(graph=graph, config=config)
+    return Session(graph=graph, config=config)
 
 
 def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = SessionOptions()) -> Model:
@@ -215,11 +217,11 @@ def load(path: str, tags: Sequence[str] = ("serve",), options: SessionOptions = 
     loader = saved_model.read(path, tags)
     try:
         return _load_graph(loader, path, tags, options)
-    except tf.errors.NotFoundError as error:
+    except errors.NotFoundError as error:
         if "Op type not registered" in error.message and op_libraries.load():
             return load(path, tags, options)
         raise ServingError(Code.NOT_FOUND, error.message) from None
-    except tf.errors.OpError as error:
+    except errors.OpError as error:
         raise ServingError(Code(error.error_code), error.message) from None
     except (ValueError, KeyError, TypeError, RuntimeError, AssertionError) as error:
         raise invalid(f"Cannot load the SavedModel in {path}: {error}") from None

@@ -6,7 +6,8 @@ import logging
 import os
 import re
 
-import tensorflow as tf
+from tensorflow.python.framework import errors
+from tensorflow.python.lib.io import file_io
 
 from serving.config import ModelConfig
 from serving.errors import invalid
@@ -31,8 +32,8 @@ def aspired_versions(config: ModelConfig) -> dict[int, str]:
     """
     try:
         # Folders of an object store are listed with a slash at the end.
-        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(config.base_path))
-    except tf.errors.OpError:
+        names = sorted(name.rstrip("/") for name in file_io.list_directory_v2(config.base_path))
+    except errors.OpError:
         raise invalid(
             f"Could not find base path {config.base_path} for servable {config.name} with error "
             f"NOT_FOUND: {config.base_path} not found"

@@ -7,9 +7,10 @@ import os
 import time
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from tensorflow.python.framework import errors
+from tensorflow.python.lib.io import _pywrap_record_io, file_io
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import examples
@@ -32,16 +33,16 @@ def replay(model: Model | LiteModel, iterations: int, metrics: Metrics, beside_s
     to other models' calls if they are `beside_serving`; what is around them does not, as it holds Python's lock.
     """
     path = os.path.join(model.path, REQUESTS_FILE)
-    if not tf.io.gfile.exists(path):
+    if not file_io.file_exists_v2(path):
         return 0
     start, count = time.monotonic(), 0
     try:
-        for record in tf.compat.v1.io.tf_record_iterator(path):
+        for record in _pywrap_record_io.RecordIterator(path, ""):
             _replay_record(model, record, iterations, path, beside_serving)
             count += 1
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
-    except tf.errors.DataLossError as error:
+    except errors.DataLossError as error:
         metrics.observe_warmup(model.path, f"DATA_LOSS: {error.message}", time.monotonic() - start)
         text = f"{error.message}. Please verify your warmup data is in TFRecord format."
         raise ServingError(Code.DATA_LOSS, text) from None

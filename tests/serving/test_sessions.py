@@ -206,6 +206,8 @@ def test_ops_of_an_installed_library_are_found(tmp_path: Path) -> None:
     )
     serve = (
         "import sys, numpy as np\n"
+        "from serving import lazy_tensorflow\n"
+        "lazy_tensorflow.install()\n"
         "from serving import sessions\n"
         "inputs = {'s': np.array([b'a b c'], object)}\n"
         "print(sessions.load(sys.argv[1]).run('serving_default', inputs)['n'].tolist())"
