@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ASK_EVERY_S = 0.1
+ANSWER_S = 1.0  # for an answer, and for the connection before it: `check` is asked as often at least
 
 
 def wait_serving(target: str, timeout_s: float, check: Callable[[], None]) -> None:
@@ -24,7 +25,9 @@ def wait_serving(target: str, timeout_s: float, check: Callable[[], None]) -> No
         while time.monotonic() < end_s:
             check()
             try:
-                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+                # One that waits for the connection: nobody else looks after the channel, or only every 5 s, with gRPC's
+                # pollers of before 1.80 (client/__init__.py).
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S, wait_for_ready=True)
             except grpc.RpcError:
                 pass
             else:
