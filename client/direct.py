@@ -15,6 +15,7 @@ from client.types import DropReason, Status
 from model.contract import MODEL_NAME, SIGNATURE
 
 PREDICT_TIMEOUT_S = 10.0  # for frames without a max age
+WATCHER_S = 2.0  # for gRPC's own thread to end, which looks every 0.2 s
 
 
 class DirectTransport:
@@ -85,7 +86,17 @@ class DirectConnection:
             calls = list(self._calls)
         for call in calls:
             call.cancel()
+        self._channel.unsubscribe(self._state_changed)
+        _wait_for_watcher(self._channel)
         self._channel.close()
+
+
+def _wait_for_watcher(channel: grpc.Channel) -> None:
+    """Until gRPC's thread that watches the connection has ended, as it does once it sees that nobody asks:
+    if the channel is closed before, it may die of that, with a traceback on standard error."""
+    watcher, end_s = getattr(channel, "_connectivity_state", None), time.monotonic() + WATCHER_S
+    while getattr(watcher, "polling", False) and time.monotonic() < end_s:
+        time.sleep(0.01)
 
 
 def _answer(call: grpc.Future, error: grpc.RpcError | None, received_s: float, *, limited: bool) -> Answer:
