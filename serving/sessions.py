@@ -29,7 +29,7 @@ from tensorflow.python.framework import errors
 from serving import foreign, op_libraries, saved_model
 from serving.errors import Code, ServingError, invalid
 from serving.graphs import ImportedGraph
-from serving.lanes import CPUS, Lane, Lanes
+from serving.lanes import CPUS, Lane, Lanes, wait_for_a_pause
 from serving.stateful import keeps_state
 from serving.tensors import QUANTISED
 
@@ -105,8 +105,10 @@ class Model:
     def warm(
         self, signature: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
     ) -> None:
-        """Run once on every session, so that no request pays for optimising the graph."""
+        """Run once on every session, so that no request pays for optimising the graph; where others are called, in the
+        pauses between their calls, whose cores it needs as much as they do."""
         for lane in self._sessions:
+            wait_for_a_pause()
             self._run_on(lane, signature, inputs, outputs, None)
 
     def _run_on(

@@ -47,3 +47,14 @@ def test_a_model_that_was_warmed_gently_runs_at_full_priority(model_dir: Path) -
             break
     assert made
     assert set(made.values()) == {mine}
+
+
+def test_each_sessions_run_waits_for_a_pause_between_others_calls(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sessions.load(str(model_dir / "affine" / "1"))
+    seen: list[int] = []
+    monkeypatch.setattr(sessions, "wait_for_a_pause", lambda: seen.append(sum(model.runs.values())))
+    model.warm("serving_default", {"x": np.array([1.0], np.float32)})
+    assert seen == list(range(len(model.runs)))  # before each of them
+    assert set(model.runs.values()) == {1}
