@@ -292,7 +292,7 @@ def test_sixteen_cameras_are_smooth(tmp_path: Path) -> None:
     assert len(drawn) == 16
     assert script_ms / sum(drawn) <= 14, (script_ms, seen)
     # None is left behind. How often one is drawn depends on when its frames come between two messages: 14 to 19 times.
-    assert max(drawn) <= 2 * min(drawn), seen
+    assert max(drawn) <= 1.5 * min(drawn), seen
     assert min(drawn) >= 1.0 * seconds, seen
     assert seen["turns"] >= 7 * seconds, seen
     assert seen["longMs"] <= 0.75 * seconds * 1e3, seen
