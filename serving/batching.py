@@ -84,9 +84,15 @@ class BatchedModel:
         """The version's folder."""
         return self.model.path
 
-    def warm(self, signature: str, inputs: Arrays, outputs: Sequence[str] | None = None) -> None:
+    def warm(
+        self,
+        signature: str,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        beside_serving: bool = False,
+    ) -> None:
         """See Model.warm; not batched."""
-        self.model.warm(signature, inputs, outputs)
+        self.model.warm(signature, inputs, outputs, beside_serving)
 
     def run(
         self,

@@ -23,6 +23,7 @@ from tensorflow.python.lib.io import file_io
 from tensorflow.python.platform import gfile
 
 from serving.errors import Code, ServingError, invalid
+from serving.gently import gently
 from serving.tensors import dtype_of
 
 FILE = "model.tflite"
@@ -205,8 +206,12 @@ class LiteModel:
         return dict(zip(aliases, results, strict=True))
 
     def warm(
-        self, signature: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+        beside_serving: bool = False,
     ) -> None:
-        """Run once on every interpreter: they take turns."""
+        """Run once on every interpreter: they take turns; gently if `beside_serving`."""
         for _ in range(self._count):
-            self.run(signature, inputs, outputs)
+            gently(lambda: self.run(signature, inputs, outputs), beside_serving)

@@ -14,6 +14,7 @@ is imported.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from tensorflow.python.framework import errors
 
 from serving import foreign, op_libraries, saved_model
 from serving.errors import Code, ServingError, invalid
+from serving.gently import gently
 from serving.graphs import ImportedGraph
 from serving.lanes import CPUS, Lane, Lanes, wait_for_a_pause
 from serving.stateful import keeps_state
@@ -103,13 +105,19 @@ class Model:
             self._lanes.leave()
 
     def warm(
-        self, signature: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+        beside_serving: bool = False,
     ) -> None:
-        """Run once on every session, so that no request pays for optimising the graph; where others are called, in the
-        pauses between their calls, whose cores it needs as much as they do."""
+        """Run once on every session, so that no request pays for optimising the graph; `beside_serving` gently, in the
+        pauses between others' calls, whose cores it needs as much as they do."""
         for lane in self._sessions:
-            wait_for_a_pause()
-            self._run_on(lane, signature, inputs, outputs, None)
+            if beside_serving:
+                wait_for_a_pause()
+            run = functools.partial(self._run_on, lane, signature, inputs, outputs, None)
+            gently(run, beside_serving)
 
     def _run_on(
         self,

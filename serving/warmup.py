@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from typing import Any
@@ -15,7 +14,6 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import examples
 from serving.errors import Code, ServingError, invalid, truncated
-from serving.gently import gently
 from serving.lite import LiteModel
 from serving.metrics import Metrics
 from serving.request import DEFAULT_SIGNATURE, parse_predict
@@ -61,7 +59,7 @@ def _replay_record(
         raise invalid(f"Failed to parse warmup record: {shown} from {path}") from None
     for run in _runs(model, log):
         for _ in range(iterations):
-            gently(functools.partial(model.warm, *run), beside_serving)
+            model.warm(*run, beside_serving)
 
 
 def _runs(model: Model | LiteModel, log: Any) -> list[tuple[str, dict[str, NDArray[Any]], list[str]]]:

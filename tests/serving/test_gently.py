@@ -55,6 +55,6 @@ def test_each_sessions_run_waits_for_a_pause_between_others_calls(
     model = sessions.load(str(model_dir / "affine" / "1"))
     seen: list[int] = []
     monkeypatch.setattr(sessions, "wait_for_a_pause", lambda: seen.append(sum(model.runs.values())))
-    model.warm("serving_default", {"x": np.array([1.0], np.float32)})
+    model.warm("serving_default", {"x": np.array([1.0], np.float32)}, beside_serving=True)
     assert seen == list(range(len(model.runs)))  # before each of them
     assert set(model.runs.values()) == {1}

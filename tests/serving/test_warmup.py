@@ -52,13 +52,13 @@ def test_beside_serving_only_the_runs_give_way(
             seen["around"] = os.getpriority(os.PRIO_PROCESS, 0)
             super().observe_warmup(path, status, seconds)
 
-    run = model.warm
+    run_on = model._run_on
 
-    def warm(*args: Any) -> None:
+    def watched(*args: Any) -> Any:
         seen["run"] = os.getpriority(os.PRIO_PROCESS, 0)
-        run(*args)
+        return run_on(*args)
 
-    monkeypatch.setattr(model, "warm", warm)
+    monkeypatch.setattr(model, "_run_on", watched)
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     for beside_serving, nice in ((False, mine), (True, min(mine + NICE, 19))):
         warmup.replay(model, 1, Watched(), beside_serving)
