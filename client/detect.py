@@ -88,7 +88,7 @@ class _Run:
         if console.is_terminal:
             with Live(console=console, refresh_per_second=4, transient=True) as live:
                 while not self._ended(started_s, stop):
-                    live.update(self._rolling())
+                    live.update(self._rolling(console))
         else:
             next_s = started_s + STATUS_EVERY_S
             while not self._ended(started_s, stop):
@@ -167,10 +167,10 @@ class _Run:
         errors = Tally.merged(camera.tally for camera in self._cameras).errors
         return bool(errors) and all(text.startswith(_HOPELESS) for text in errors)
 
-    def _rolling(self) -> RenderableType:
+    def _rolling(self, console: Console) -> RenderableType:
         reports, now = self._reports(), time.monotonic()
         if len(reports) > 1:
-            return status_table(reports, now)
+            return status_table(reports, now, console)
         return Text(status_line(reports, now))
 
     def _reports(self) -> tuple[CameraReport, ...]:

@@ -75,9 +75,12 @@ class CameraConfig:
         for name, points in self.zones.items():
             if len(set(points)) < 3:
                 raise ValueError(f"zones: expected three or more points of {name}")
-        for points in (*self.lines.values(), *self.zones.values()):
-            if not all(0 <= value <= 1 for point in points for value in point):
-                raise ValueError("lines, zones: expected points of 0 to 1, as shares of the frame's sides")
+        for option, figures in (("lines", self.lines), ("zones", self.zones)):
+            for name, points in figures.items():
+                if not all(0 <= value <= 1 for point in points for value in point):
+                    raise ValueError(
+                        f"{option}: expected points of 0 to 1 for {name}, as shares of the frame's sides"
+                    )
 
     @property
     def tracks(self) -> bool:
@@ -95,8 +98,13 @@ class CameraConfig:
     def stream_config(self, *, live: bool, wait_s: float = 5.0) -> StreamConfig:
         """How its frames are streamed."""
         default_s = MAX_AGE_S if live else 0.0
+        max_age_s = default_s if self.max_age_s is None else self.max_age_s
+        if not 0 <= max_age_s <= 3600:  # under the options' own names
+            raise ValueError(f"max_age: expected 0 to 3600 seconds, got {max_age_s:g}")
+        if not 0 <= self.imgsz <= 65535:
+            raise ValueError(f"imgsz: expected 0 to 65535, got {self.imgsz}")
         return StreamConfig(
-            max_age_s=default_s if self.max_age_s is None else self.max_age_s,
+            max_age_s=max_age_s,
             jpeg_quality=self.jpeg_quality,
             max_side_px=self.imgsz,
             adapt=self.adapt,
@@ -143,8 +151,10 @@ class DetectConfig:
     def __post_init__(self) -> None:
         if not self.cameras:
             raise ValueError("sources: expected at least one, such as 0, clip.mp4, a folder or synthetic")
-        if self.duration_s < 0 or self.wait_s <= 0:
-            raise ValueError("duration: expected 0 or more seconds; wait: more than 0")
+        if self.duration_s < 0:
+            raise ValueError(f"duration: expected 0 or more seconds, got {self.duration_s:g}")
+        if self.wait_s <= 0:
+            raise ValueError(f"wait: expected more than 0 seconds, got {self.wait_s:g}")
         if self.server:
             split_address(self.server, "server")
         else:
@@ -190,8 +200,7 @@ def configure(cameras: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) 
     `options` are the run's, and defaults for the cameras. `ca` and `token` are files for the run's security.
 
     Raises:
-        ValueError: see CameraConfig and DetectConfig.
-        OSError: the token's file cannot be read.
+        ValueError: see CameraConfig and DetectConfig; a file of `ca` or `token` cannot be read.
     """
     values = {FIELDS.get(name, name): value for name, value in options.items()}
     ca, token = (Path(name) if (name := values.pop(key, None)) else None for key in ("ca", "token"))

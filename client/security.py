@@ -27,15 +27,15 @@ class Security:
 
     @classmethod
     def of_files(cls, ca: Path | None, token: Path | None) -> Security:
-        """The same from files; the token is read anew for each stream, so that it can be renewed."""
+        """The same from files; the token is read anew for each stream, so that it can be renewed.
+
+        Raises ValueError for a file that cannot be read.
+        """
+        _read(ca, "ca")  # a file that isn't there is told at once
+        _read(token, "token")
         if token is None:
             return cls(ca)
-
-        def read(_camera_id: str) -> str:
-            return token.read_text().strip()
-
-        read("")  # a file that isn't there is told at once
-        return cls(ca, read)
+        return cls(ca, lambda _camera_id: token.read_text().strip())
 
     def __post_init__(self) -> None:
         if self.token_of is not None and self.ca is None:

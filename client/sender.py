@@ -19,6 +19,7 @@ from client.types import DropReason, Frame, Source
 
 ATTEMPT_TIMEOUT_S = 5.0  # one attempt to connect; a black-holed address never answers
 LOOK_EVERY_S = 0.5  # at what nobody tells: a source's state, a silence
+SAME_S = 0.1  # by which two tellings of one moment differ
 # Whoever answers each frame within its max age, and is silent for so much longer, is not there any more, whatever TCP
 # thinks. Doubled as long as no connection brings an answer: the network may be that slow.
 SILENCE_S, SILENT_MAX_AGES, LONGEST_SILENCE_S = 3.0, 4, 30.0  # the last also where frames have no max age
@@ -55,6 +56,7 @@ class Sender:
         self._state, self._transport, self._config = state, transport, config
         self._camera_id, self._live, self._reporting = source.camera_id, source.live, reporting
         self._told = ""  # the source's state that the other end knows
+        self._told_retry_s = 0.0  # and when it said that it tries again, time.monotonic()
         self._backoff = Backoff(config.backoff_min_s, config.backoff_max_s)
         self._silence_s = self._first_silence_s
         self.reconnects = 0
@@ -148,13 +150,13 @@ class Sender:
     def _feed(self, connection: Connection, link: Link) -> None:
         """Send frames as the window allows, until the link breaks or nothing is left."""
         state = self._state
-        self._told = "streaming"
+        self._told, self._told_retry_s = "streaming", 0.0
 
         def may_send() -> bool:
             return state.waiting is not None and state.held < state.control.window and not link.is_closing
 
         def decided() -> bool:
-            return may_send() or link.is_broken or state.nothing_left or self._source_state() != self._told
+            return may_send() or link.is_broken or state.nothing_left or self._source_news() is not None
 
         while True:
             self._tell_source(connection)
@@ -172,14 +174,18 @@ class Sender:
                 state.changed()
             self._send(entry, connection, link)
 
-    def _source_state(self) -> str:
-        """What the other end should know of the source."""
-        return self._reporting.report().state if self._reporting is not None else self._told
+    def _source_news(self) -> SourceReport | None:
+        """What the other end should know of the source and does not: its state, or that it is tried again later."""
+        if self._reporting is None:
+            return None
+        report = self._reporting.report()
+        later = report.retry_s > 0 and time.monotonic() + report.retry_s > self._told_retry_s + SAME_S
+        return report if report.state != self._told or later else None
 
     def _tell_source(self, connection: Connection) -> None:
         """Tell the other end how the source is, if that is news."""
-        if self._reporting is not None and (report := self._reporting.report()).state != self._told:
-            self._told = report.state
+        if (report := self._source_news()) is not None:
+            self._told, self._told_retry_s = report.state, time.monotonic() + report.retry_s
             connection.report(self._camera_id, report)
 
     def _drain(self, connection: Connection, link: Link) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,10 @@ from client.report import (
 )
 from client.tally import Tally
 from client.types import Account
+
+
+# Of the table, those that go first where a line has no room for all.
+NARROWER = ("control", "objects/frame", "late", "model", "p50")
 
 
 def status_line(cameras: Sequence[CameraReport], now: float) -> str:
@@ -43,25 +48,46 @@ def status_line(cameras: Sequence[CameraReport], now: float) -> str:
     return printable(" | ".join(part for part in parts if part))
 
 
-def status_table(cameras: Sequence[CameraReport], now: float) -> Table:
-    """The same for a terminal, a row per camera."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("camera", "state"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    counts = ("late", "delivered", "errored", "dropped")
-    for name in ("fps", "p50", "p99", *counts, "objects/frame", "model", "control"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for camera in cameras:
-        account, tally = camera.account, camera.tally
-        fps, p50_s, p99_s = tally.recent_figures(now)
-        cells = (
-            camera.camera_id, camera.state, f"{fps:.1f}", milliseconds(p50_s), milliseconds(p99_s), str(account.late),
-            str(account.delivered), str(account.errored), str(account.dropped.total()), per_frame(tally),
-            versions_text(tally.versions), str(camera.control or ""),
-        )  # fmt: skip
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+def status_table(cameras: Sequence[CameraReport], now: float, console: Console) -> Table:
+    """The same for a terminal, a row per camera, with as many columns as it has room for."""
+    rows = [_cells(camera, now) for camera in cameras]
+    room = console.options.update(max_width=10 * console.width)
+    for gone in range(len(NARROWER) + 1):
+        table = _table(rows, NARROWER[:gone])
+        if console.measure(table, options=room).maximum <= console.width:
+            break
     table.caption, table.caption_justify = Text(printable(problems_text(cameras))), "left"
     return table
+
+
+def _table(rows: Sequence[dict[str, str]], gone: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    shown = [name for name in rows[0] if name not in gone]
+    for name in shown:
+        left = name in ("camera", "state")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(printable(row[name])) for name in shown))
+    return table
+
+
+def _cells(camera: CameraReport, now: float) -> dict[str, str]:
+    account, tally = camera.account, camera.tally
+    fps, p50_s, p99_s = tally.recent_figures(now)
+    return {
+        "camera": camera.camera_id,
+        "state": camera.state,
+        "fps": f"{fps:.1f}",
+        "p50": milliseconds(p50_s),
+        "p99": milliseconds(p99_s),
+        "late": str(account.late),
+        "delivered": str(account.delivered),
+        "errored": str(account.errored),
+        "dropped": str(account.dropped.total()),
+        "objects/frame": per_frame(tally),
+        "model": versions_text(tally.versions),
+        "control": str(camera.control or ""),
+    }
 
 
 def problems_text(cameras: Sequence[CameraReport]) -> str:
@@ -79,8 +105,14 @@ def control_text(cameras: Sequence[CameraReport]) -> str:
     controls = [camera.control for camera in cameras if camera.control is not None]
     if len(controls) <= 1 or not any(map(str, controls)):
         return str(controls[0]) if len(controls) == 1 else ""
-    windows, details = ([c.window for c in controls], [round(100 * c.detail) for c in controls])
-    return f"window {min(windows)} to {max(windows)}, detail {min(details)} to {max(details)} %"
+    window, detail = _span(c.window for c in controls), _span(round(100 * c.detail) for c in controls)
+    return f"window {window}" + ("" if detail == "100" else f", detail {detail} %")
+
+
+def _span(values: Iterable[int]) -> str:
+    """`1 to 4`; `1` where all are the same."""
+    least, *_, most = 2 * sorted(values)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _outcomes(account: Account) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -18,6 +19,13 @@ RECENT_S = 5.0  # the rolling figures are those of so many seconds
 MAX_KINDS = 64  # different error texts or versions that are told apart; another end must not fill our memory
 
 Kind = TypeVar("Kind")
+
+# gRPC's words where no server is; the address, and why the last attempt failed.
+_UNREACHED = re.compile(
+    r"failed to connect to all addresses; last error: [A-Z]+: (?:ipv[46]:)?(\S+): "
+    r"(?:Failed to connect to remote host: )?(?:connect: )?(.*?)(?: \(\d+\))?$"
+)
+_BROKEN_JPEG = "jpeg::Uncompress failed. Invalid JPEG data or crop window."  # TensorFlow's
 
 
 class AgeHistogram:
@@ -124,13 +132,15 @@ class Tally:
 
 
 def plain_error(text: str) -> str:
-    """A model's error for people: without TensorFlow's graph nodes, and an assertion's parts as one sentence.
+    """A model's error for people: without TensorFlow's graph nodes and gRPC's wrapping, an assertion's parts as one
+    sentence, and in our words where TensorFlow's say little.
 
     `assertion failed: [expected at most] [50] [pixels]\n\t [[{{node Assert}}]]` -> `expected at most 50 pixels`
     """
-    text = text.partition("[[{{")[0].rstrip()
+    text = _UNREACHED.sub(r"no connection to \1: \2", text.partition("[[{{")[0].rstrip())
     before, failed, parts = text.partition("assertion failed: ")
-    return before + parts.strip("[]").replace("] [", " ") if failed else text
+    text = before + parts.strip("[]").replace("] [", " ") if failed else text
+    return text.replace(_BROKEN_JPEG, "the JPEG cannot be decoded: it is broken or cut off")
 
 
 def _count(counter: Counter[Kind], kind: Kind, others: Kind) -> Kind:

@@ -9,7 +9,7 @@ from collections import Counter
 
 from aiohttp import web
 
-from client import DetectionStream, open_source
+from client import ClientError, DetectionStream, open_source
 
 now: dict[str, object] = {"frames": 0}
 
@@ -45,4 +45,9 @@ async def main(source: str, relay: str = "127.0.0.1:8600") -> None:
         await runner.cleanup()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+try:
+    asyncio.run(main(*sys.argv[1:3]))
+except ClientError as error:
+    sys.exit(str(error))

@@ -14,7 +14,7 @@ from client.wire import relay_pb2 as pb
 
 STALLED_S = 2.0  # an open stream without a frame for so long, and for so many of its frame intervals:
 STALLED_INTERVALS = 4
-UNANSWERED_S = 3.0  # frames come, and none was delivered for so long
+UNANSWERED_S = 3.0  # frames come, and none was delivered for so long, and for so many of a result's intervals
 GONE_KEPT, GONE_KEPT_S = 64, 600.0  # cameras that left: how many and how long they stay on the board
 MAX_GAP = 100_000  # of frame ids; a camera that makes them up must not fill the page
 MAX_PROBLEM = 300  # letters of what a camera says of itself
@@ -48,6 +48,16 @@ class Shown:
     result: pb.Result
 
 
+class _Ids:
+    """The newest frame ids of one stream: that came, and that was shown."""
+
+    __slots__ = ("came", "shown")
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self.shown = -1
+
+
 class CameraView:
     """One camera id, over all of its streams. `total`: counts of all cameras. `watchers`: pages that show it."""
 
@@ -55,7 +65,7 @@ class CameraView:
         self.camera_id = camera_id
         self.history = History()
         self.watchers = watchers
-        self.streams: set[Stream] = set()
+        self.streams: dict[Stream, _Ids] = {}
         self.newest: Shown | None = None
         self.max_age_ms = 0
         self.left_s = 0.0  # when its last stream ended
@@ -63,23 +73,21 @@ class CameraView:
         self.problem = ""  # of the newest result that was an error or delivered, if it was an error
         self._source, self._source_problem = STREAMING, ""  # as the camera says
         self._source_since_s = self._retry_at_s = 0.0
-        self._delivered_s = 0.0
-        self._arrived_s = 0.0
-        self._interval_s = 0.0
-        self._last_id: int | None = None
-        self._shown_id = -1
+        self._arrived_s = self._interval_s = 0.0  # of frames: when the last one came, and how long between two
+        self._delivered_s = self._result_interval_s = 0.0  # of delivered results
         self._serial = 0
         self._total = total
 
-    def arrived(self, frame: pb.Frame, now_s: float) -> None:
+    def arrived(self, stream: Stream, frame: pb.Frame, now_s: float) -> None:
         """A frame came in."""
-        if self._last_id is not None:
+        ids = self.streams[stream]
+        if ids.came is not None:
             gap_s = now_s - self._arrived_s
             self._interval_s += 0.1 * (gap_s - self._interval_s)
-            if frame.frame_id > self._last_id + 1:
-                gap = frame.frame_id - self._last_id - 1
+            if frame.frame_id > ids.came + 1:
+                gap = frame.frame_id - ids.came - 1
                 self.dropped(AT_CAMERA, now_s, min(gap, MAX_GAP))
-        self._last_id, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
+        ids.came, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
 
     def source_is(self, source: pb.Source, now_s: float) -> None:
         """The camera tells how its source is."""
@@ -94,10 +102,11 @@ class CameraView:
 
     def joined(self, stream: Stream, now_s: float) -> None:
         """A stream of it opened."""
-        self.streams.add(stream)
+        if not self.streams:
+            self._interval_s = self._result_interval_s = 0.0
+            self._arrived_s = self._delivered_s = now_s
+        self.streams[stream] = _Ids()
         self._source = STREAMING
-        self._last_id, self._shown_id, self._interval_s = None, -1, 0.0
-        self._arrived_s = self._delivered_s = now_s
 
     def sent(self, result: pb.Result, now_s: float, age_ms: float) -> None:
         """A result went out; `age_ms`: from capture until now, without the way through the network."""
@@ -108,6 +117,7 @@ class CameraView:
             for history in (self.history, self._total):
                 history.at(now_s).errored += 1
         else:
+            self._result_interval_s += 0.1 * (now_s - self._delivered_s - self._result_interval_s)
             self.problem, self._delivered_s = "", now_s
             version = str(result.delivered.model_version)
             for history in (self.history, self._total):
@@ -121,15 +131,16 @@ class CameraView:
 
     def left(self, stream: Stream, now_s: float, lost: int, *, broke: bool) -> None:
         """A stream ended, or broke off; `lost` of its frames will not be answered."""
-        self.streams.discard(stream)
+        self.streams.pop(stream, None)
         self.left_s, self.lost, self.problem = now_s, broke, ""
         if lost:
             self.dropped("disconnected", now_s, lost)
 
-    def show(self, image: bytes, result: pb.Result) -> None:
-        """A delivered frame, unless a later one is on show."""
-        if result.frame_id > self._shown_id:
-            self._serial, self._shown_id = self._serial + 1, result.frame_id
+    def show(self, stream: Stream, image: bytes, result: pb.Result) -> None:
+        """A delivered frame, unless a later one of its stream was on show."""
+        ids = self.streams.get(stream)
+        if ids is not None and result.frame_id > ids.shown:
+            self._serial, ids.shown = self._serial + 1, result.frame_id
             self.newest = Shown(self._serial, image, result)
 
     def state(self, now_s: float) -> str:
@@ -144,7 +155,9 @@ class CameraView:
         intervals_s = STALLED_INTERVALS * self._interval_s
         if now_s - self._arrived_s > max(STALLED_S, intervals_s):
             return STALLED
-        if now_s - self._delivered_s > max(UNANSWERED_S, intervals_s):
+        if now_s - self._delivered_s > max(
+            UNANSWERED_S, intervals_s, STALLED_INTERVALS * self._result_interval_s
+        ):
             return "failing" if self.problem else "unanswered"
         return STREAMING
 

@@ -119,7 +119,7 @@ class Camera:
     def _take_in(self, frame: pb.Frame, slot: Slot) -> None:
         """A frame with nothing wrong about it."""
         if self._board is not None:
-            self._joined_view().arrived(frame, slot.arrived_s)
+            self._joined_view().arrived(self, frame, slot.arrived_s)
         if self.draining:
             slot.drop("shutdown")
         elif slot.expired(slot.arrived_s):
@@ -204,7 +204,7 @@ class Camera:
     def delivered(self, image: bytes, slot: Slot) -> None:
         """A frame was answered: for those who look."""
         if self.view is not None and self.view.watchers:
-            self.view.show(image, slot.result)
+            self.view.show(self, image, slot.result)
 
     def wake(self) -> None:
         """A frame was settled."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from client.channel import split_address
+from client.channel import MAX_MESSAGE_BYTES, split_address
 from model.contract import MODEL_NAME, SIGNATURE
 
 MAX_SHADOW_PAIRS = 32
+MOST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 16)  # the rest of a message is far smaller
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,18 @@ class RelayConfig:
                 raise ValueError(
                     f"--{name.replace('_', '-')}: expected more than 0, got {getattr(self, name)}"
                 )
+        if self.max_image_bytes > MOST_IMAGE_BYTES:
+            raise ValueError(
+                f"--max-image-bytes: expected up to {MOST_IMAGE_BYTES}, which a message carries, got {self.max_image_bytes}"
+            )
         if not 0 <= self.shadow_percent <= 100:
             raise ValueError(f"--shadow-percent: expected 0 to 100, got {self.shadow_percent:g}")
         if not 0 <= self.shadow_pairs <= MAX_SHADOW_PAIRS:
             raise ValueError(f"--shadow-pairs: expected 0 to {MAX_SHADOW_PAIRS}, got {self.shadow_pairs}")
         if self.http_port is not None and not 0 <= self.http_port <= 65535:
             raise ValueError(f"--http-port: expected 0 to 65535, got {self.http_port}")
+        if self.http_port and self.http_port == split_address(self.listen, "listen")[1]:
+            raise ValueError(f"--http-port: expected another than --listen's, got {self.http_port} twice")
 
     @property
     def has_page(self) -> bool:

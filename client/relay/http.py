@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import exposition
 
 from client.relay.board import Board
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from client.relay.shadow import Shadow  # needs the extra `rollout`
 
 log = logging.getLogger("sightline.relay")
+aiohttp_log = logging.getLogger("sightline.relay.http")
+# Who sends what is no HTTP, such as a camera that takes this for the port of streams, is told so; a traceback of ours says no more.
+aiohttp_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS = "/metrics"
@@ -69,7 +73,9 @@ class HttpSide:
                 app.router.add_get("/" if name == "index.html" else f"/{name}", _static(body, content_type))
         ShadowHttp(shadow).add_to(app.router, pictures=config.has_page)
         app.on_response_prepare.append(_add_headers)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=2.0, logger=aiohttp_log
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the real port. Raises OSError."""

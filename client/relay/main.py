@@ -23,6 +23,7 @@ from client.relay.config import RelayConfig
 from client.relay.health import set_health, watch_model
 from client.relay.metrics import RelayMetrics
 from client.relay.service import SERVICE, RelayService
+from client.report import outcome_text
 
 if TYPE_CHECKING:
     from client.relay.http import HttpSide
@@ -81,7 +82,12 @@ class Relay:
             self._http = HttpSide(
                 config, self._service.scheduler, self.metrics, self._board, self._service.predictor.shadow
             )
-            self.http_port = await self._http.start(host, config.http_port)
+            try:
+                self.http_port = await self._http.start(host, config.http_port)
+            except OSError:  # somebody was faster
+                await self._server.stop(0)
+                await self._service.close()
+                raise
         self._watch = asyncio.ensure_future(
             watch_model(
                 self._health, self._service.predictor, self.metrics, self._board, config.health_interval_s
@@ -135,7 +141,7 @@ async def _serve(config: RelayConfig) -> None:
                 log.info("live page at http://%s:%d/", shown, relay.http_port)
         await stop.wait()
         log.info("relay stops: finishing what is in flight")
-    log.info("relay stopped")
+    log.info("relay stopped: %s", outcome_text(relay.metrics.account).replace("captured", "received"))
 
 
 def _keep_freed_memory() -> None:

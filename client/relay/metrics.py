@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
+from client.types import Account
 from client.wire import relay_pb2 as pb
 from model.counts import Counter, Histogram
 
@@ -104,6 +105,19 @@ class RelayMetrics:
         """Count frames whose camera went away before it could be told their results."""
         if count:
             self._frames.inc("dropped", "disconnected", by=count)
+
+    @property
+    def account(self) -> Account:
+        """What became of the frames that arrived."""
+        account = Account()
+        for counter in (self.received, self._frames):
+            for sample in (sample for family in counter.collect() for sample in family.samples):
+                outcome, count = sample.labels.get("outcome", "captured"), int(sample.value)
+                if outcome == "dropped":
+                    account.dropped[sample.labels["reason"]] += count
+                else:
+                    setattr(account, outcome, getattr(account, outcome) + count)
+        return account
 
     def _version_label(self, version: int) -> str:
         if version not in self._versions:

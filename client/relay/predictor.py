@@ -17,6 +17,7 @@ from client.relay.limit import InFlightLimit
 from client.relay.metrics import RelayMetrics
 from client.relay.scheduler import Outcome
 from client.relay.slot import Slot
+from client.tally import plain_error
 from client.wire import relay_pb2 as pb
 from client.wire import tfserving_pb2 as tfs
 
@@ -142,7 +143,7 @@ class Predictor:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return self._problem  # it is there and busy: what it said last still holds
-            self._problem = f"{error.code().name}: {error.details()}"
+            self._problem = plain_error(f"{error.code().name}: {error.details()}")
         except Exception as error:  # upb's DecodeError has no public base that is stable across versions
             self._problem = f"its answer to GetModelStatus makes no sense: {error}"
         return self._problem

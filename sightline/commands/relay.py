@@ -31,6 +31,8 @@ def relay(
         int, typer.Option(help="Predicts under way at once, at most; the relay finds how many are useful.")
     ] = 64,
     in_flight_per_camera: Annotated[int, typer.Option(help="Predicts under way at once, per camera.")] = 2,
+    max_streams: Annotated[int, typer.Option(help="Cameras' streams at once, at most.")] = 1024,
+    max_image_bytes: Annotated[int, typer.Option(help="Of a frame; a larger one is an error result.")] = 8 << 20,
     shadow_percent: ShadowPercentOption = 0.0,
     shadow_version: Annotated[
         str, typer.Option(help="The candidate: what the header `version` of its Predicts says.")
@@ -54,6 +56,8 @@ def relay(
         signature_name=signature_name,
         in_flight=in_flight,
         in_flight_per_camera=in_flight_per_camera,
+        max_streams=max_streams,
+        max_image_bytes=max_image_bytes,
         shadow_percent=shadow_percent,
         shadow_version=shadow_version,
         shadow_target=shadow_target,

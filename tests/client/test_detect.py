@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
@@ -446,7 +447,7 @@ def test_texts() -> None:
         assert part in line
     assert "cameras: 2 streaming" in status_line([camera, camera], time.monotonic())
     console = Console(file=StringIO(), width=160)
-    console.print(status_table([camera, camera], time.monotonic()))
+    console.print(status_table([camera, camera], time.monotonic(), console))
     assert text_of(console).count("75 %") == 2
     assert "late" not in line
     assert printable("a\nb\x1b") == "a?b?"
@@ -461,7 +462,7 @@ def held_back(window: int, detail: float) -> AgeControl:
 def told_of(*cameras: CameraReport) -> tuple[str, str]:
     """The status line, and the table that a terminal gets."""
     console = Console(file=StringIO(), width=160)
-    console.print(status_table(cameras, time.monotonic()))
+    console.print(status_table(cameras, time.monotonic(), console))
     return status_line(cameras, time.monotonic()), text_of(console)
 
 
@@ -509,3 +510,16 @@ def test_a_summary_that_does_not_add_up_fails() -> None:
     summary = Summary((), account, Tally())
     assert summary.exit_code == 1
     assert "DO NOT ADD UP" in summary.lines()[0]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_all_of_their_letters() -> None:
+    tally = Tally(delivered=1234, versions=Counter({("yolov8", 1): 80, ("yolov8", 2): 20}))
+    account = Account(captured=1234, delivered=1234)
+    camera = CameraReport("synthetic-camera-1", "synthetic", "backing off", account, tally)
+    for width, missing in ((80, {"model", "late"}), (140, set[str]())):
+        console = Console(file=StringIO(), width=width)
+        console.print(status_table([camera, camera], time.monotonic(), console))
+        table = text_of(console)
+        assert "…" not in table
+        assert table.count("backing off") == 2
+        assert {name for name in ("model", "late", "delivered", "dropped") if name not in table} == missing

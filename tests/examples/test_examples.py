@@ -186,6 +186,25 @@ def test_the_readmes_library_example(relay: str, video: Path, tmp_path: Path) ->
     assert any("delivered" in line and "person" in line for line in lines)
 
 
+def said_by(*arguments: str | Path) -> str:
+    """What a process says on standard error that ends by itself, and badly."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, capture_output=True, timeout=WAIT_S
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", ["asyncio_app.py", "count_people.py", "folder.py", "rtsp.py"])
+def test_a_source_that_is_not_there_and_none_at_all(name: str) -> None:
+    assert said_by(EXAMPLES / name, "nothere.mp4", "out") == "no such file or folder: 'nothere.mp4'\n"
+    assert f"python examples/{name}" in said_by(EXAMPLES / name)
+
+
+def test_no_webcam() -> None:
+    assert said_by(EXAMPLES / "webcam.py").startswith("cannot open webcam 0: ")
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

@@ -1,6 +1,7 @@
 // Pictures with boxes and labels on a canvas, and the age line.
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif";
+const JOINED_S = 5; // seconds without a result that the age line goes on over, for who has fewer than one a second
 const NARROW_PX = 480; // of a picture: below this, small boxes have no label; the enlarged tile shows them all
 
 /** Draw a frame as large as the canvas allows, with its boxes. Sizes are CSS pixels; `colours` by class id. */
@@ -85,24 +86,24 @@ export function drawAges(svg, ages, limit) {
   const top = Math.max(10, 1.15 * limit, ...ages.map((age) => (age ? age[1] : 0)));
   const y = (ms) => (24 - (23 * ms) / top).toFixed(2);
   let mean = "", most = "";
-  for (const [from, to] of runs(ages)) {
-    const points = (which) => ages.slice(from, to).map((age, i) => `${from + i + 0.5} ${y(age[which])}`);
+  for (const run of runs(ages)) {
+    const points = (which) => run.map(([second, age]) => `${second + 0.5} ${y(age[which])}`);
     mean += `M${points(0).join("L")}h.01`; // a single second is a dot
-    most += `M${from + 0.5} 24L${points(1).join("L")}L${to - 0.5} 24Z`;
+    most += `M${run[0][0] + 0.5} 24L${points(1).join("L")}L${run.at(-1)[0] + 0.5} 24Z`;
   }
   svg.querySelector(".mean").setAttribute("d", mean);
   svg.querySelector(".most").setAttribute("d", most);
   svg.querySelector(".limit").setAttribute("d", limit ? `M0 ${y(limit)}H60` : "");
 }
 
-/** Stretches without a gap, as [from, to). */
+/** Stretches without a long gap, as [second, its age]. */
 function runs(ages) {
   const found = [];
-  for (let i = 0; i < ages.length; i++) {
-    if (ages[i] === null) continue;
-    const from = i;
-    while (i < ages.length && ages[i] !== null) i++;
-    found.push([from, i]);
-  }
+  ages.forEach((age, second) => {
+    if (age === null) return;
+    const run = found.at(-1);
+    if (run && second - run.at(-1)[0] <= JOINED_S) run.push([second, age]);
+    else found.push([[second, age]]);
+  });
   return found;
 }

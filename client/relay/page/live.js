@@ -74,7 +74,8 @@ async function showBatch(from, buffer) {
 function update({ problem, total, cameras, model }) {
   notice(problem ? `The model server is not available: ${problem}` : "");
   const up = cameras.filter((camera) => camera.state === "streaming").length;
-  $("cameras").textContent = up === cameras.length ? up : `${up}/${cameras.length}`;
+  const due = cameras.filter((camera) => camera.state !== "ended").length;
+  $("cameras").textContent = up === due ? up : `${up}/${due}`;
   $("fps").textContent = total.fps.toFixed(1);
   $("age").textContent = total.age_ms === null ? "–" : `${Math.round(total.age_ms)} ms`;
   const settled = total.delivered + total.errored + Object.values(total.dropped).reduce((a, b) => a + b, 0);
@@ -115,22 +116,21 @@ function showShare(versions) {
   });
 }
 
-/** Tiles for these cameras, by name. */
+/** Tiles for these cameras, by name; those that ended come last. */
 function place(cameras) {
-  const order = [...cameras].sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
+  const ended = (camera) => Number(camera.state === "ended");
+  const order = [...cameras].sort((a, b) => ended(a) - ended(b) || a.id.localeCompare(b.id, "en", { numeric: true }));
   const before = tiles.size;
   const ids = new Set(order.map((camera) => camera.id));
   for (const [id, tile] of tiles) if (!ids.has(id)) drop(id, tile);
-  let added = false;
   for (const camera of order) {
-    if (!tiles.has(camera.id)) {
-      add(camera.id);
-      added = true;
-    }
+    if (!tiles.has(camera.id)) add(camera.id);
     tiles.get(camera.id).update(camera);
   }
-  if (added) $("tiles").append(...order.map((camera) => tiles.get(camera.id).element));
-  if (added || tiles.size !== before) layOut();
+  const elements = order.map((camera) => tiles.get(camera.id).element);
+  const moved = elements.some((element, i) => element !== $("tiles").children[i]);
+  if (moved) $("tiles").append(...elements);
+  if (moved || tiles.size !== before) layOut();
 }
 
 function add(id) {

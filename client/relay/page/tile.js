@@ -16,7 +16,6 @@ export class Tile {
     this.element.dataset.camera = id;
     this.part = (name) => this.element.querySelector(name);
     this.canvas = this.part("canvas");
-    this.part(".name .text").textContent = id;
     this.retry = this.part(".retry");
     this.retry.onclick = () => {
       this.retry.disabled = true; // until the next state
@@ -28,6 +27,7 @@ export class Tile {
   /** Take over a state of the camera, as the relay tells it once a second. */
   update(state) {
     this.element.dataset.state = state.state;
+    this.part(".name .text").textContent = state.streams > 1 ? `${this.id} · ${state.streams} streams` : this.id;
     this.part(".pill").textContent = PILLS[state.state] ?? state.state;
     this.part(".message").textContent = message(state) || (this.last ? "" : "No picture yet");
     this.retry.hidden = state.state !== "backing off";
@@ -77,7 +77,7 @@ function message(state) {
     case "failing": return state.problem;
     case "unanswered": return `Frames arrive, no result for ${since}`;
     case "stalled": return `No frame for ${since}`;
-    case "lost": return `Connection lost ${since} ago\nIt cannot be reached from here, and comes back by itself`;
+    case "lost": return `Connection lost ${since} ago\nIt comes back when its program and the network do`;
     case "ended": return `Ended ${since} ago`;
     default: return "";
   }

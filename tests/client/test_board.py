@@ -1,0 +1,86 @@
+"""What the board tells of a camera whose streams are several, or slow."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from client.relay.board import Board, CameraView
+from client.wire import relay_pb2 as pb
+
+
+class Stream:
+    """One that takes no questions."""
+
+    def retry(self) -> None:
+        """As the board wants it."""
+
+
+def on_a_loop(check: Callable[[Board], None]) -> None:
+    async def run() -> None:
+        check(Board())
+
+    asyncio.run(run())
+
+
+def came(view: CameraView, stream: Stream, frame_id: int, now_s: float) -> None:
+    view.arrived(stream, pb.Frame(camera_id="door", frame_id=frame_id), now_s)
+
+
+def delivered(view: CameraView, now_s: float) -> None:
+    result = pb.Result(camera_id="door")
+    result.delivered.model_version = 1
+    view.sent(result, now_s, 50.0)
+
+
+def summary(view: CameraView, now_s: float) -> dict[str, Any]:
+    return view.summary(now_s)
+
+
+def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
+    def check(board: Board) -> None:
+        old, new = Stream(), Stream()
+        view = board.join("door", old)
+        now_s = view._arrived_s
+        board.join("door", new)
+        for number in range(5):
+            came(view, old, 1000 + number, now_s)
+            came(view, new, number, now_s)
+            view.show(old, b"old", pb.Result(frame_id=1000 + number))
+            view.show(new, b"new", pb.Result(frame_id=number))
+        told = summary(view, now_s)
+        assert told["dropped"] == {}
+        assert told["streams"] == 2
+        assert view.newest is not None
+        assert (view.newest.image, view.newest.serial) == (b"new", 10)
+        view.show(old, b"late", pb.Result(frame_id=1001))
+        assert view.newest.image == b"new"
+        came(view, old, 1007, now_s)  # 1005 and 1006 were dropped at the camera
+        assert summary(view, now_s)["dropped"] == {"camera": 2}
+        view.left(old, now_s, 0, broke=False)
+        assert summary(view, now_s)["streams"] == 1
+        view.show(old, b"gone", pb.Result(frame_id=2000))
+        assert view.newest.image == b"new"
+
+    on_a_loop(check)
+
+
+def test_a_camera_that_gets_few_results_is_not_without() -> None:
+    def check(board: Board) -> None:
+        stream = Stream()
+        view = board.join("door", stream)
+        now_s = view._arrived_s
+        for number in range(1200):  # 30 frames/s, and a result each 2.5 s
+            now_s += 1 / 30
+            came(view, stream, number, now_s)
+            if number % 75 == 74:
+                delivered(view, now_s)
+        for _ in range(30 * 5):
+            now_s += 1 / 30
+            came(view, stream, number := number + 1, now_s)
+        assert view.state(now_s) == "streaming"
+        for _ in range(30 * 10):
+            now_s += 1 / 30
+            came(view, stream, number := number + 1, now_s)
+        assert view.state(now_s) == "unanswered"
+
+    on_a_loop(check)
