@@ -24,8 +24,10 @@ TAG ?= dev
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
+# By the environment, as it was written: a camera's URL and its password may hold what a shell, or make, takes for its own.
+run: export GIVEN_SOURCE = $(value SOURCE)
 run: $(VENV)/run.stamp ## Export a model, start the stack, stream SOURCE (synthetic) for DURATION s (0: until Ctrl-C).
-	@exec $(BIN)/sightline up $(SOURCE) --duration $(DURATION) $(ARGS)
+	@exec $(BIN)/sightline up "$$GIVEN_SOURCE" --duration $(DURATION) $(ARGS)
 
 test: lint types tests ## All checks: style, types, tests.
 

@@ -22,7 +22,6 @@ from client.report import (
 from client.tally import Tally
 from client.types import Account
 
-
 # Of the table, those that go first where a line has no room for all.
 NARROWER = ("control", "objects/frame", "late", "model", "p50")
 

@@ -1,4 +1,4 @@
-"""How many people cross the middle of the picture, each way. Needs `pip install 'sightline[track]'`.
+"""How many people cross the middle of the picture, each way. Needs `pip install '.[track]'` in Sightline's folder.
 
 python examples/count_people.py clip.mp4 [relay's host:port]
 """

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from client.errors import ClientError
+from model.extras import how_to_install
 from sightline import interrupts
 from sightline.commands import bench, detect, load, mesh, model, relay, rollout, stream
 
@@ -93,8 +94,10 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        _fail(f"{package} is not installed: pip install 'sightline[{EXTRAS[package]}]'")
-    except (ClientError, ValueError, OSError, RuntimeError) as error:
+        _fail(f"{package} is not installed: {how_to_install(EXTRAS[package])}")
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ClientError, ValueError, RuntimeError) as error:
         _fail(str(error) or type(error).__name__)
 
 

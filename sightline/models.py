@@ -74,7 +74,7 @@ def prepare(
         return found
     # Whatever is there comes from other tools or was not finished: nobody else publishes into this folder.
     shutil.rmtree(base, ignore_errors=True)
-    say(f"exporting {path.name} to a SavedModel in {precision} ...")
+    say(f"exporting {path.name} to a SavedModel, v{version} in {precision} ...")
     _export(base, path, imgsz, precision, version)
     found = _find(base, version)
     if found is None:

@@ -46,8 +46,18 @@ def start_server(children: Children, name: str, model: ServedModel, port: int, r
     children.start(name, [
         sys.executable, "-m", "sightline", "serve", f"--port={port}", f"--rest_api_port={rest_port}",
         f"--model_name={contract.MODEL_NAME}", f"--model_base_path={model.base.resolve()}",
+        "--max_num_load_retries=0",  # a model that can't be loaded ends it at once
         "--enable_grpc_healthcheck_service=true", f"--monitoring_config_file={monitoring}",
     ])  # fmt: skip
+
+
+def wait_loaded(children: Children, model: ServedModel, address: str) -> None:
+    """Wait until a model server of `start_server` serves. Raises ChildDied if it cannot load the model, for one."""
+    try:
+        wait_serving(address, READY_TIMEOUT_S, children.check)
+    except ChildDied as error:
+        hint = f"If the model is damaged, remove {model.base}: it is exported again."
+        raise ChildDied(f"{error}\n{hint}") from None
 
 
 def start_relay(
@@ -67,7 +77,7 @@ def start_relay(
 def plain_stack(children: Children, model: ServedModel, ports: Ports) -> Iterator[Entrance]:
     """One model server and the relay, nothing between them."""
     start_server(children, "server", model, ports.port, ports.rest_api_port)
-    wait_serving(f"{LOOPBACK}:{ports.port}", READY_TIMEOUT_S, children.check)
+    wait_loaded(children, model, f"{LOOPBACK}:{ports.port}")
     address = start_relay(children, f"{LOOPBACK}:{ports.port}", ports)
     targets = (_relay_target(ports), Target(SERVING, f"{LOOPBACK}:{ports.rest_api_port}", "v1"))
     yield Entrance(address, Security(), children.check, targets)
@@ -98,8 +108,9 @@ def meshed_stack(
         start_server(children, f"server-{version}", model, port, rest_port)
         servers[version] = [Address(LOOPBACK, port)]
         targets.append(Target(SERVING, f"{LOOPBACK}:{rest_port}", version))
-    for (address,) in servers.values():
-        wait_serving(str(address), READY_TIMEOUT_S, children.check)
+    for version, model in models.items():
+        (address,) = servers[version]
+        wait_loaded(children, model, str(address))
     with join(
         children, servers, ports, components, say, rollout=rollout, relay_options=relay_options
     ) as entrance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from client.detect import run as run_detect
 from client.detect_config import DetectConfig
 from client.report import Summary
 from model import contract
+from model.weights import DEMO_NAME
 from sightline.models import ServedModel, prepare
 from sightline.monitoring.prometheus import prometheus_binary, start_prometheus
 from sightline.ports import LOOPBACK, Ports
@@ -24,6 +26,9 @@ from sightline.stack import Entrance, meshed_stack, plain_stack
 WATCH_EVERY_S = 0.3
 # The two versions of the mesh's canary; auto: bf16 where the CPU multiplies it in hardware.
 CANARY = {"v1": "fp32", "v2": "auto"}
+DEMO_NOTE = (
+    "note      demo weights know the synthetic street only; for other pictures name some with --weights"
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,11 @@ def up(config: UpConfig, console: Console) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     config.detect.check_sources()
+    with _alone_in(config.runs):
+        return _up(config, console, say)
+
+
+def _up(config: UpConfig, console: Console, say: Callable[[str], None]) -> int:
     config.ports.check_free()
     if config.mesh:
         _check_mesh(config.components)
@@ -79,6 +89,8 @@ def up(config: UpConfig, console: Console) -> int:
     models = _models(config, say)
     for name, model in models.items():
         say(f"{name:<9} {model.text}")
+    if needs_demo_note(config, models):
+        say(DEMO_NOTE)
     with Children(config.runs / "logs") as children:
         started_s = time.monotonic()
         say(
@@ -97,6 +109,20 @@ def up(config: UpConfig, console: Console) -> int:
             summary = _stream(config, entrance, console)
             entrance.check()
     return 0 if summary.exit_code == 0 and summary.tally.detections > 0 else 1
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Raise RuntimeError if another stack has its logs and its rollout there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"another stack runs in {folder}: end it first, or start this one from another folder"
+            ) from None
+        yield
 
 
 def _check_mesh(components: tuple[str, ...]) -> None:
@@ -121,6 +147,12 @@ def _models(config: UpConfig, say: Callable[[str], None]) -> dict[str, ServedMod
             weights or models[name].weights_spec
         )  # what the first came from, without asking the network again
     return models
+
+
+def needs_demo_note(config: UpConfig, models: dict[str, ServedModel]) -> bool:
+    """Whether a camera shows what the demo weights, which nobody asked for, do not know."""
+    demo = config.weights is None and any(model.weights_spec == DEMO_NAME for model in models.values())
+    return demo and not all(camera.source.startswith("synthetic") for camera in config.detect.cameras)
 
 
 def _stack(

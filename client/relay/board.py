@@ -73,7 +73,9 @@ class CameraView:
         self.problem = ""  # of the newest result that was an error or delivered, if it was an error
         self._source, self._source_problem = STREAMING, ""  # as the camera says
         self._source_since_s = self._retry_at_s = 0.0
-        self._arrived_s = self._interval_s = 0.0  # of frames: when the last one came, and how long between two
+        self._arrived_s = self._interval_s = (
+            0.0  # of frames: when the last one came, and how long between two
+        )
         self._delivered_s = self._result_interval_s = 0.0  # of delivered results
         self._serial = 0
         self._total = total

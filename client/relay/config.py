@@ -68,7 +68,8 @@ class RelayConfig:
                 )
         if self.max_image_bytes > MOST_IMAGE_BYTES:
             raise ValueError(
-                f"--max-image-bytes: expected up to {MOST_IMAGE_BYTES}, which a message carries, got {self.max_image_bytes}"
+                f"--max-image-bytes: expected up to {MOST_IMAGE_BYTES}, as much as a message carries, "
+                f"got {self.max_image_bytes}"
             )
         if not 0 <= self.shadow_percent <= 100:
             raise ValueError(f"--shadow-percent: expected 0 to 100, got {self.shadow_percent:g}")

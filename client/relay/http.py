@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sightline.relay")
 aiohttp_log = logging.getLogger("sightline.relay.http")
-# Who sends what is no HTTP, such as a camera that takes this for the port of streams, is told so; a traceback of ours says no more.
-aiohttp_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+# Who sends what is no HTTP, as a camera that takes this for the port of streams, is told so; a traceback in the log
+# would say no more.
+aiohttp_log.addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS = "/metrics"

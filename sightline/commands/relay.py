@@ -32,7 +32,8 @@ def relay(
     ] = 64,
     in_flight_per_camera: Annotated[int, typer.Option(help="Predicts under way at once, per camera.")] = 2,
     max_streams: Annotated[int, typer.Option(help="Cameras' streams at once, at most.")] = 1024,
-    max_image_bytes: Annotated[int, typer.Option(help="Of a frame; a larger one is an error result.")] = 8 << 20,
+    max_image_bytes: Annotated[int, typer.Option(help="Of a frame; a larger one is an error result.")] = 8
+    << 20,
     shadow_percent: ShadowPercentOption = 0.0,
     shadow_version: Annotated[
         str, typer.Option(help="The candidate: what the header `version` of its Predicts says.")

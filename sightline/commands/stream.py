@@ -37,7 +37,8 @@ def up(
     mesh: Annotated[
         bool,
         typer.Option(
-            "--mesh/--no-mesh", help="Join the parts by istio/ in Envoy, v1 in fp32 and v2 in bf16."
+            "--mesh/--no-mesh",
+            help="Join the parts by istio/ in Envoy, v1 in fp32, v2 in bf16 if the CPU has it.",
         ),
     ] = True,
     component: Annotated[

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from client.relay.board import Board, CameraView
+from client.relay.metrics import RelayMetrics
+from client.report import outcome_text
 from client.wire import relay_pb2 as pb
 
 
@@ -32,10 +33,6 @@ def delivered(view: CameraView, now_s: float) -> None:
     view.sent(result, now_s, 50.0)
 
 
-def summary(view: CameraView, now_s: float) -> dict[str, Any]:
-    return view.summary(now_s)
-
-
 def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
     def check(board: Board) -> None:
         old, new = Stream(), Stream()
@@ -47,7 +44,7 @@ def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
             came(view, new, number, now_s)
             view.show(old, b"old", pb.Result(frame_id=1000 + number))
             view.show(new, b"new", pb.Result(frame_id=number))
-        told = summary(view, now_s)
+        told = view.summary(now_s)
         assert told["dropped"] == {}
         assert told["streams"] == 2
         assert view.newest is not None
@@ -55,13 +52,29 @@ def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
         view.show(old, b"late", pb.Result(frame_id=1001))
         assert view.newest.image == b"new"
         came(view, old, 1007, now_s)  # 1005 and 1006 were dropped at the camera
-        assert summary(view, now_s)["dropped"] == {"camera": 2}
+        assert view.summary(now_s)["dropped"] == {"camera": 2}
         view.left(old, now_s, 0, broke=False)
-        assert summary(view, now_s)["streams"] == 1
+        assert view.summary(now_s)["streams"] == 1
         view.show(old, b"gone", pb.Result(frame_id=2000))
         assert view.newest.image == b"new"
 
     on_a_loop(check)
+
+
+def test_a_relays_counts_are_an_account() -> None:
+    metrics = RelayMetrics()
+    result = pb.Result(camera_id="door")
+    result.delivered.model_version = 1
+    for _ in range(3):
+        metrics.received.inc()
+        metrics.sent(result, "", 0.05)
+    metrics.received.inc(by=4)
+    metrics.sent(pb.Result(dropped=pb.Dropped(reason="expired")), "", None)
+    metrics.sent(pb.Result(error=pb.Error(code=13)), "INTERNAL", None)
+    metrics.lost(2)
+    assert outcome_text(metrics.account) == (
+        "7 captured = 3 delivered + 1 errored + 3 dropped (disconnected 2, expired 1)"
+    )
 
 
 def test_a_camera_that_gets_few_results_is_not_without() -> None:

@@ -40,6 +40,20 @@ def png(size_wh: tuple[int, int]) -> bytes:
     return bytes(cv2.imencode(".png", np.zeros((size_wh[1], size_wh[0], 3), np.uint8))[1].tobytes())
 
 
+def test_what_is_no_http_leaves_no_traceback(relay: RelayThread, caplog: pytest.LogCaptureFixture) -> None:
+    """A camera that takes this for the port of streams tries again and again."""
+    for words in (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40),
+        b"\x16\x03\x01 no words\r\n\r\n",
+        b"GET / X\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", int(base(relay).rpartition(":")[2]))) as connection:
+            connection.sendall(words)
+            assert connection.recv(100).startswith(b"HTTP/1.")
+    assert ask(f"{base(relay)}/metrics")[0] == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.fixture
 def server() -> Iterator[FakeModelServer]:
     with FakeModelServer(respond=lambda _: response_of(3)) as fake:

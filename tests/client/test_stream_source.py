@@ -72,6 +72,24 @@ def test_a_camera_that_is_off_at_the_start_says_so_and_retry_now_opens_it(
         wait_for(lambda: stream.account.delivered > 3)
 
 
+def test_a_camera_that_stays_off_tells_each_next_attempt(
+    device: Device, relay: RelayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(live_module, "LONGEST_WAIT_S", 0.8)
+    device.on = False
+    told_s = set[float]()
+
+    def several() -> bool:
+        if "door" in relay.relay._board.views:
+            told_s.add(relay.relay._board.views["door"]._retry_at_s)
+        return len(told_s) > 4
+
+    with watching(device, relay):
+        wait_for(several)
+        assert told(relay) == "backing off"
+
+
 def ask(relay: RelayThread) -> None:
     """As the page's button does, on the relay's event loop."""
     relay.relay._service.predictor._loop.call_soon_threadsafe(relay.relay._board.views["door"].retry)

@@ -306,7 +306,8 @@ def test_without_scipy_one_line_says_what_to_install() -> None:
     )
     assert done.returncode == 1
     assert (
-        done.stderr.splitlines()[-1] == "sightline: scipy is not installed: pip install 'sightline[rollout]'"
+        done.stderr.splitlines()[-1]
+        == "sightline: scipy is not installed: in Sightline's folder, pip install '.[rollout]'"
     )
     assert "Traceback" not in done.stderr
 

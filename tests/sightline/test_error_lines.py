@@ -75,6 +75,20 @@ def nobody() -> Iterator[str]:
         ),
         (("relay", "--target=here"), "--target: expected host:port, got 'here'"),
         (("relay", "--in-flight=0"), "--in-flight: expected more than 0, got 0"),
+        (("relay", "--max-streams=0"), "--max-streams: expected more than 0, got 0"),
+        (
+            ("relay", "--max-image-bytes=99999999"),
+            "--max-image-bytes: expected up to 16711680, as much as a message carries, got 99999999",
+        ),
+        (
+            ("relay", "--listen=127.0.0.1:8650", "--http-port=8650"),
+            "--http-port: expected another than --listen's, got 8650 twice",
+        ),
+        (("detect", "a.jpg", "--token=gone"), "--token gone: No such file or directory"),
+        (("detect", "a.jpg", "--ca=gone"), "--ca gone: No such file or directory"),
+        (("detect", "a.jpg", "--max-age=-1"), "max_age: expected 0 to 3600 seconds, got -1"),
+        (("detect", "a.jpg", "--imgsz=-3"), "imgsz: expected 0 to 65535, got -3"),
+        (("detect", "a.jpg", "--wait=0"), "wait: expected more than 0 seconds, got 0"),
     ],
 )  # fmt: skip
 def test_commands_that_cannot_start(
@@ -261,7 +275,7 @@ def test_a_package_that_is_not_installed(
     assert "Traceback" not in done.err
     *log, last = done.err.splitlines()
     assert not log or package == "uvicorn"  # a server logs, and TensorFlow came first
-    assert last == f"sightline: {package} is not installed: pip install 'sightline[{extra}]'"
+    assert last == f"sightline: {package} is not installed: in Sightline's folder, pip install '.[{extra}]'"
 
 
 def prepended(folder: Path) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psutil
 import pytest
 
+from client.detect_config import configure
+from sightline.models import ServedModel
+from sightline.up import UpConfig, needs_demo_note
 from tests.sightline.conftest import Main, Spawn
 from tests.sightline.stack import (
     Done,
@@ -88,7 +95,7 @@ def test_it_runs_for_a_while_and_accounts_for_every_frame(first: tuple[Done, Pat
     assert_rows_match(rows, counts)
     assert {row["version"] for row in rows if row["status"] == "delivered"} <= {1, 2}
     for pattern in (
-        r"^exporting yolov8n-street\.pt to a SavedModel in fp32 \.\.\.$",
+        r"^exporting yolov8n-street\.pt to a SavedModel, v1 in fp32 \.\.\.$",
         r"^v1        yolov8 v1: yolov8n-street\.pt, fp32, 320x320, 6 classes$",
         r"^v2        yolov8 v2: yolov8n-street\.pt, (fp32|bf16), 320x320, 6 classes$",
         r"^stack     relay 127\.0\.0\.1:\d+, model server 127\.0\.0\.1:\d+, REST http://\S+$",
@@ -257,7 +264,7 @@ def test_a_taken_port_is_one_line_that_names_its_option(models: Path, tmp_path: 
         ),
         (("--no-mesh", "--component=weights/50"), "--component goes with the mesh: leave --no-mesh out"),
         (("--conf=2",), "conf: expected 0 to 1, got 2"),
-        (("--duration=-1",), "duration: expected 0 or more seconds; wait: more than 0"),
+        (("--duration=-1",), "duration: expected 0 or more seconds, got -1"),
     ],
 )
 def test_options_that_cannot_be(
@@ -266,6 +273,49 @@ def test_options_that_cannot_be(
     done = main(*stack(models).arguments, *arguments, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.error_line == f"sightline: {message}"
+
+
+def test_a_second_stack_in_the_same_folder_is_refused(models: Path, tmp_path: Path, main: Main) -> None:
+    """Their logs and their rollouts would be one."""
+    runs = tmp_path / "runs" / "up"
+    runs.mkdir(parents=True)
+    with (runs / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = main(*stack(models).arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.error_line == (
+        "sightline: another stack runs in runs/up: end it first, or start this one from another folder"
+    )
+
+
+def test_a_damaged_model_ends_it_at_once(first: tuple[Done, Path], models: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "models"
+    shutil.copytree(models, damaged)
+    for saved in damaged.rglob("saved_model.pb"):
+        saved.write_bytes(saved.read_bytes()[:1000])
+    started_s = time.monotonic()
+    done = sightline(*stack(damaged, *PLAIN).arguments, cwd=tmp_path)
+    assert done.code == 1
+    assert time.monotonic() - started_s < 60  # not the three minutes that a slow machine has
+    assert "OUT_OF_RANGE: Read less bytes than requested" in done.err
+    assert done.err.splitlines()[-1].startswith(f"If the model is damaged, remove {damaged}")
+
+
+@pytest.mark.parametrize(
+    ("weights", "spec", "sources", "noted"),
+    [
+        (None, "demo", ["synthetic:fps=5"], False),
+        (None, "demo", ["synthetic", "0"], True),
+        (None, "yolov8n.pt", ["0"], False),
+        ("demo", "demo", ["0"], False),  # as was asked for
+    ],
+)
+def test_demo_weights_for_other_pictures_are_told(
+    weights: str | None, spec: str, sources: list[str], noted: bool
+) -> None:
+    config = UpConfig(configure([{"source": source} for source in sources], {}), weights)
+    models = {"v1": cast(ServedModel, SimpleNamespace(weights_spec=spec))}
+    assert needs_demo_note(config, models) is noted
 
 
 def test_a_component_that_is_not_there_is_said_at_once(models: Path, tmp_path: Path, main: Main) -> None:
