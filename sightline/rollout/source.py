@@ -123,7 +123,8 @@ class LocalSource:
             stats = admin.stats(prefix + rf"(grpc\.(success|failure|1|3)|{GIVEN_UP})$")
             weight = served_weight(admin, self._to)
         except GONE as error:
-            raise SourceLost(f"Envoy does not answer: {error or type(error).__name__}") from None
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SourceLost(f"Envoy does not answer ({reason}): does `sightline up` still run?") from None
         counts: dict[str, Counter[str]] = {}
         for name, value in stats.items():
             counts.setdefault(name.split("|")[2], Counter())[name.rpartition(".")[2]] += int(value)

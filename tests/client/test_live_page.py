@@ -138,6 +138,21 @@ def test_a_killed_camera_shows_it_and_comes_back(relay: RelayThread, tmp_path: P
             expect(page.locator("#cameras")).to_have_text("2")
 
 
+def test_a_camera_that_ended_comes_last_and_two_streams_of_one_id_are_one_tile(
+    relay: RelayThread, tmp_path: Path
+) -> None:
+    with DetectionStream(NumberSource(3, camera_id="a photo"), relay.target, StreamConfig(max_age_s=0)) as stream:
+        list(stream)
+    with Cameras(relay.target, 3), Cameras(relay.target, 3), open_page(tmp_path, url_of(relay)) as page:
+        tiles = page.locator(".tile")
+        expect(tiles).to_have_count(2)
+        expect(tiles.nth(0)).to_have_attribute("data-state", "streaming")
+        expect(tiles.nth(0).locator(".name .text")).to_have_text("synthetic-3 · 2 streams")
+        expect(tiles.nth(1)).to_have_attribute("data-state", "ended")
+        expect(tiles.nth(1)).to_have_attribute("data-camera", "a photo")
+        expect(page.locator("#cameras")).to_have_text("1")
+
+
 def test_a_relay_that_restarts_is_found_again(server: TruthServer, tmp_path: Path) -> None:
     relay = RelayThread(server.target, http_port=0).start()
     url = url_of(relay)
