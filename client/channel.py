@@ -32,6 +32,8 @@ _CODES = frozenset(code.name for code in grpc.StatusCode)
 _WRAPPING = re.compile(r"^UNAVAILABLE: failed to connect to all addresses; last error: [A-Z]+: \S+: ")
 # gRPC words it in two ways.
 _SYSTEMS = re.compile(r"^Failed to connect to remote host: (?:connect: )?(.*?)(?: \(\d+\))?$")
+# Where an HTTP/1 server answers, as a relay's --http-port.
+_NO_GRPC = re.compile(r"^Failed parsing HTTP/2 .*")
 _HANDSHAKE = "handshake failed"  # gRPC's: somebody answered, and does not prove to be who it should be
 
 
@@ -44,6 +46,7 @@ def explained(message: str) -> tuple[bool, str]:
     """Why a connection failed, from its `CODE: details`: whether somebody answered, and the reason without what gRPC
     wraps around it."""
     reason = _SYSTEMS.sub(r"\1", _WRAPPING.sub("", message))
+    reason = _NO_GRPC.sub("no gRPC is spoken there; is that a port for HTTP?", reason)
     code = message.partition(":")[0]
     return _HANDSHAKE in reason or (code in _CODES and code not in _NO_ANSWER), reason
 
