@@ -141,7 +141,9 @@ def test_a_killed_camera_shows_it_and_comes_back(relay: RelayThread, tmp_path: P
 def test_a_camera_that_ended_comes_last_and_two_streams_of_one_id_are_one_tile(
     relay: RelayThread, tmp_path: Path
 ) -> None:
-    with DetectionStream(NumberSource(3, camera_id="a photo"), relay.target, StreamConfig(max_age_s=0)) as stream:
+    with DetectionStream(
+        NumberSource(3, camera_id="a photo"), relay.target, StreamConfig(max_age_s=0)
+    ) as stream:
         list(stream)
     with Cameras(relay.target, 3), Cameras(relay.target, 3), open_page(tmp_path, url_of(relay)) as page:
         tiles = page.locator(".tile")

@@ -125,8 +125,8 @@ def test_a_certificate_that_is_not_there_at_the_start_is_told_in_the_end(tmp_pat
         ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:1: Tls handshake failed (X)",
          True, "Tls handshake failed (X)"),
         ("UNAVAILABLE: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed parsing "
-         "HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 80) (Trying to connect an http1.x server)", False,
-         "no gRPC is spoken there; is that a port for HTTP?"),
+         "HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 80) (Trying to connect an http1.x server)",
+         False, "no gRPC is spoken there; is that a port for HTTP?"),
         ("UNAVAILABLE: no healthy upstream", False, "UNAVAILABLE: no healthy upstream"),
         ("PERMISSION_DENIED: RBAC: access denied", True, "PERMISSION_DENIED: RBAC: access denied"),
         ("no answer for 3 s", False, "no answer for 3 s"),
