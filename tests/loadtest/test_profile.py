@@ -8,6 +8,7 @@ import yaml
 
 from loadtest.profile import Profile, load_profile, ours, parse_profile
 from loadtest.switch import edges
+from mesh.stack import component_folder, istio_folder
 
 SMALL = {"description": "x", "users": {"camera": {"fps": 5}}, "stages": [{"users": 2, "for_s": 10}]}
 EVENT = {"name": "e", "component": "mirror", "at_s": 2, "until_s": 4}
@@ -20,6 +21,21 @@ def test_ours_are_valid_and_have_goals(name: str) -> None:
     assert profile.slo
     assert profile.description.endswith(".")
     assert Profile.of_dict(profile.to_dict()) == profile  # as it travels to the workers
+
+
+@pytest.mark.parametrize("name", ours())
+def test_a_fault_does_not_break_its_own_goal(name: str) -> None:
+    """What the mesh aborts stays aborted (docs/mesh-run.md), and half as much again may be chance."""
+    profile = load_profile(name)
+    for event in profile.events:
+        patch_file = component_folder(event.component, istio_folder()) / "patch.yaml"
+        patches = yaml.safe_load(patch_file.read_text())
+        fault = next((patch["value"] for patch in patches if patch["path"].endswith("/fault")), {})
+        if "abort" in fault:
+            percent = fault["abort"]["percentage"]["value"]
+            goals = [g for g in profile.slo if g.metric == "errored_percent" and g.during in ("", event.name)]
+            assert goals
+            assert all(goal.allows(1.5 * percent) for goal in goals)
 
 
 def test_all_kinds_that_are_promised_are_there() -> None:
