@@ -81,7 +81,11 @@ def run(
     out: OutOption = None,
     locust: LocustArgument = None,
 ) -> None:
-    """Run a profile. Exit status 0: all goals met; 1: one missed; 3: the generator was the bottleneck."""
+    """Run a profile. Exit status 0: all goals met. 1: one missed, or nothing delivered.
+
+    3: the figures are not to be trusted: the generator was the bottleneck, it offered less than was planned, a user \
+ended with an error, a worker's clock was off, or frames are not accounted for.
+    """
     from loadtest.launch import LaunchConfig
     from loadtest.plan import Target
     from loadtest.profile import load_profile

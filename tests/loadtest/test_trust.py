@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import gevent
 import pytest
+from typer.testing import CliRunner
 
 from loadtest.probe import watch_loop
 from loadtest.profile import CallLoad, CameraLoad, Goal
@@ -15,6 +17,7 @@ from loadtest.record import LAG, LATENESS, Recorder, Store, percentile_s
 from loadtest.results import Run
 from loadtest.shape import Plateau
 from loadtest.trust import short_percent, warnings
+from sightline.commands.load import app
 from tests.loadtest.runs import BEGAN_S, PROFILE, made_run
 
 
@@ -105,3 +108,14 @@ def test_the_probe_notes_a_stall_in_full() -> None:
     assert percentile_s(late, 100) == pytest.approx(0.29, abs=0.08)
     assert late.total_count > 20
     assert percentile_s(late, 70) > 0.1
+
+
+def test_the_help_and_the_documentation_say_all_that_status_3_means() -> None:
+    told = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "120"}).stdout
+    for text in (told, (Path(__file__).parents[2] / "docs/load.md").read_text()):
+        words = " ".join(text.replace("│", " ").split())
+        for reason in (
+            "the generator was the bottleneck", "it offered less than was planned", "a user ended with an error",
+            "a worker's clock was off", "frames are not accounted for",
+        ):  # fmt: skip
+            assert reason in words
