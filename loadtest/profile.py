@@ -5,15 +5,14 @@ Profiles are YAML files; profiles/schema.json says what may stand in them, profi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
+
+from loadtest import schema
 
 PROFILES = Path(__file__).with_name("profiles")
 LONGEST_CHART = 600  # slots of time that a chart shows at most
@@ -197,10 +196,8 @@ def ours() -> list[str]:
 
 def parse_profile(name: str, data: object) -> Profile:
     """A profile from parsed YAML. Raises ValueError in one line."""
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(data))
-    if error is not None:
-        where = "".join(f"{part}: " for part in error.absolute_path)
-        raise ValueError(f"profile {name}: {where}{' '.join(error.message.split())}")
+    if wrong := schema.problem(data):
+        raise ValueError(f"profile {name}: {wrong}")
     assert isinstance(data, dict)
     values = {key: value for key, value in data.items() if key != "users"} | data["users"]
     values["stages"] = [stage for item in data["stages"] for stage in _stages(name, item)]
@@ -221,8 +218,3 @@ def _stages(profile: str, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         )
     for count in range(users["from"], users["to"] + 1, users.get("step", 1)):
         yield {"users": count, "for_s": item["for_s"]}
-
-
-@cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads((PROFILES / "schema.json").read_text()))

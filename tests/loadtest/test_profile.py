@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +31,9 @@ def test_a_fault_does_not_break_its_own_goal(name: str) -> None:
     for event in profile.events:
         patch_file = component_folder(event.component, istio_folder()) / "patch.yaml"
         patches = yaml.safe_load(patch_file.read_text())
-        fault = next((patch["value"] for patch in patches if patch["path"].endswith("/fault")), {})
+        fault: dict[str, Any] = next(
+            (patch["value"] for patch in patches if patch["path"].endswith("/fault")), {}
+        )
         if "abort" in fault:
             percent = fault["abort"]["percentage"]["value"]
             goals = [g for g in profile.slo if g.metric == "errored_percent" and g.during in ("", event.name)]
@@ -56,15 +59,23 @@ def test_long_runs_have_wide_slots() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"users": {}}, "users: .*non-empty|users: .*properties"),
-        ({"users": {"camera": {"fps": 0}}}, "users: camera: fps: 0"),
-        ({"users": {"camara": {}}}, "'camara'"),
-        ({"stages": []}, "stages"),
-        ({"stages": [{"users": 0, "for_s": 5}]}, "stages: 0: users"),
+        ({"users": {}}, "users: expected one or more of camera, predict, rest, got none"),
+        ({"users": {"camera": {"fps": 0}}}, "users: camera: fps: expected more than 0, got 0"),
+        ({"users": {"camara": {}}}, "users: expected one of camera, predict, rest, got 'camara'"),
+        ({"stages": []}, "stages: expected a list of one or more, got none"),
+        ({"stages": [{"users": 0, "for_s": 5}]}, "stages: 0: users: expected 1 or more, got 0"),
         ({"stages": [{"users": {"from": 5, "to": 2}, "for_s": 5}]}, "expected to >= from, got 5 to 2"),
+        ({"stages": [{"users": "two", "for_s": 5}]}, "expected a whole number or a mapping {from, to}, got 'two'"),
+        ({"stages": [{"users": {"from": 1}, "for_s": 5}]}, "users: expected a mapping {from, to}, got no to"),
+        ({"stages": [{"users": 2, "for_s": 5, "name": "A!"}]}, "name: expected 1 to 41 small letters.*, got 'A!'"),
+        ({"users": {"camera": None}}, "users: camera: expected a mapping {fps, .*}, got nothing"),
+        ({"users": {"camera": {"fps": "x" * 99}}}, "users: camera: fps: expected a number, got 'x{59} [.]{3}$"),
+        ({"description": ""}, "description: expected some text, got ''"),
+        ({"stack": {"mesh": 1}}, "stack: mesh: expected true or false, got 1"),
+        ({"warmup_s": -1}, "warmup_s: expected 0 or more, got -1"),
         ({"warmup_s": 10}, "warmup_s: expected less than the stages' 10 s"),
-        ({"slo": [{"metric": "age_ms"}]}, "slo: 0"),
-        ({"slo": [{"metric": "speed", "max": 1}]}, "'speed'"),
+        ({"slo": [{"metric": "age_ms"}]}, "slo: 0: expected max or min, got "),
+        ({"slo": [{"metric": "speed", "max": 1}]}, "slo: 0: metric: expected one of age_ms, .*, got 'speed'"),
         ({"slo": [{"metric": "age_ms", "max": 1, "during": "nothing"}]}, "no stage or event has that name"),
         ({"slo": [{"metric": "recovery_s", "max": 1}]}, "name it with `during`"),
         ({"slo": [{"metric": "age_ms", "max": 1, "user": "rest"}]}, "has no rest users"),
@@ -87,6 +98,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ValueError, match=r"^profile "):
             load_profile(str(tmp_path / "x.yaml"))
+    (tmp_path / "x.yaml").write_text("")
+    with pytest.raises(
+        ValueError, match=r"^profile x: expected a mapping {description, users, stages}, got nothing$"
+    ):
+        load_profile(str(tmp_path / "x.yaml"))
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(SMALL))
     assert load_profile(str(tmp_path / "x.yaml")).name == "x"
 
