@@ -99,6 +99,13 @@ def compare(first: Run, second: Run, tolerance: float) -> list[Comparison]:
     ]
 
 
+def words(value: object) -> str:
+    """A field of a profile for people; "none" where it has nothing."""
+    if isinstance(value, tuple):
+        return ", then ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _check_same_load(first: Run, second: Run) -> None:
     if first.found is not None or second.found is not None:
         raise ValueError(
@@ -108,7 +115,8 @@ def _check_same_load(first: Run, second: Run) -> None:
         one, other = getattr(first.profile, name), getattr(second.profile, name)
         if one != other:
             raise ValueError(
-                f"not the same load, nothing to compare: {name} is {one} in the first run, {other} in the second"
+                f"not the same load, nothing to compare: {name} is {words(one)} in the first run, "
+                f"{words(other)} in the second"
             )
 
 
@@ -118,7 +126,7 @@ def differences(first: Run, second: Run) -> Iterator[str]:
     if first.profile.stack is None:  # else it is on a new port each time
         pairs += [(name, one, second.target.get(name, "")) for name, one in first.target.items()]
     for name in ("stack", "events"):
-        pairs.append((name, str(getattr(first.profile, name)), str(getattr(second.profile, name))))
+        pairs.append((name, words(getattr(first.profile, name)), words(getattr(second.profile, name))))
     for name, one, other in pairs:
         if one != other:
             yield f"{name}: {one or 'none'} in the first run, {other or 'none'} in the second"

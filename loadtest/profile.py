@@ -26,6 +26,10 @@ class CameraLoad:
     max_age_ms: int = 1000
     weight: int = 1
 
+    def __str__(self) -> str:
+        age = f", none older than {self.max_age_ms} ms" if self.max_age_ms else ""
+        return f"{self.fps:g} frames/s{age}{_weight(self.weight)}"
+
 
 @dataclass(frozen=True)
 class CallLoad:
@@ -34,6 +38,14 @@ class CallLoad:
     rate: float = 0.0
     timeout_s: float = 10.0
     weight: int = 1
+
+    def __str__(self) -> str:
+        rate = f"{self.rate:g} calls/s" if self.rate else "one call after another"
+        return f"{rate}, {self.timeout_s:g} s for an answer{_weight(self.weight)}"
+
+
+def _weight(weight: int) -> str:
+    return "" if weight == 1 else f", weight {weight}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,10 @@ class Stage:
     for_s: float
     name: str = ""
 
+    def __str__(self) -> str:
+        name = f" ({self.name})" if self.name else ""
+        return f"{self.users} user{'s' * (self.users != 1)} for {self.for_s:g} s{name}"
+
 
 @dataclass(frozen=True)
 class StackSpec:
@@ -52,6 +68,11 @@ class StackSpec:
     mesh: bool
     server_ms: float = 0.0
     server_workers: int = 0  # 0: no limit
+
+    def __str__(self) -> str:
+        servers = f"stand-in servers of {self.server_ms:g} ms" if self.server_ms else "real servers"
+        workers = f", {self.server_workers} frames at once" if self.server_workers else ""
+        return f"{servers}{workers} {'behind the mesh' if self.mesh else 'without a mesh'}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,10 @@ class Event:
     component: str
     at_s: float
     until_s: float | None = None
+
+    def __str__(self) -> str:
+        until = "on" if self.until_s is None else f"to {self.until_s:g} s"
+        return f"{self.component} from {self.at_s:g} s {until}"
 
 
 @dataclass(frozen=True)

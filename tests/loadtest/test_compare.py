@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from loadtest import report
-from loadtest.compare import BETTER, SAME, UNCLEAR, WORSE, Comparison, compare
+from loadtest.compare import BETTER, SAME, UNCLEAR, WORSE, Comparison, compare, differences
 from loadtest.plan import COMPARISON
-from loadtest.profile import CameraLoad, Stage
+from loadtest.profile import CallLoad, CameraLoad, Event, StackSpec, Stage
 from loadtest.results import Run
 from sightline import load
 from tests.loadtest.runs import PROFILE, made_run
@@ -94,16 +94,44 @@ def test_a_ratio_of_values_that_are_not_finite_is_no_noise() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"camera": CameraLoad(15)}, "camera is"),
-        ({"stages": (Stage(2, 60),)}, "stages is"),
-        ({"images": "synthetic:fps=2"}, "images is"),
-        ({"warmup_s": 5.0}, "warmup_s is"),
+        (
+            {"camera": CameraLoad(15)},
+            "camera is 10 frames/s, none older than 1000 ms in the first run, 15 frames/s, none older",
+        ),
+        (
+            {"camera": None, "predict": CallLoad(0.5)},
+            "camera is 10 frames/s, .* in the first run, none in the second",
+        ),
+        (
+            {"predict": CallLoad(weight=2)},
+            "predict is none in the first run, one call after another, 10 s for an answer, weight 2",
+        ),
+        (
+            {"stages": (Stage(2, 60),)},
+            "stages is 1 user for 60 s in the first run, 2 users for 60 s in the second",
+        ),
+        ({"images": "synthetic:fps=2"}, "images is synthetic:fps=1 in the first run"),
+        ({"warmup_s": 5.0}, "warmup_s is 2 in the first run, 5 in the second"),
     ],
 )
 def test_other_loads_are_not_compared(change: dict[str, object], says: str) -> None:
     other = made_run(profile=replace(PROFILE, **change))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"not the same load, nothing to compare: {says}"):
         compare(made_run(), other, 0.1)
+
+
+def test_other_stacks_and_faults_are_told_in_words() -> None:
+    events = (Event("slow", "faults/delay", 10, 20), Event("all", "weights/100", 30))
+    other = made_run(profile=replace(PROFILE, stack=StackSpec(True, 30, 2), events=events))
+    told = [text for text in differences(made_run(), other) if not text.startswith("relay")]
+    assert told == [
+        "stack: none in the first run, stand-in servers of 30 ms, 2 frames at once behind the mesh in the second",
+        "events: none in the first run, faults/delay from 10 s to 20 s, then weights/100 from 30 s on in the second",
+    ]
+    plain = made_run(profile=replace(PROFILE, stack=StackSpec(False)))
+    assert "stack: real servers without a mesh in the first run, none in the second" in differences(
+        plain, made_run()
+    )
 
 
 def test_short_runs_and_searches_are_not_compared() -> None:
