@@ -72,12 +72,19 @@ class Comparison:
         sign, unit = ("+", " points") if self.is_share else ("", "")
         digits = 1 if self.is_share else 2
         low, high, change = (f"{value:{sign}.{digits}f}" for value in (self.low, self.high, self.change))
-        return [
-            self.metric, f"{self.first:.1f}", f"{self.second:.1f}", change + unit, f"{low} to {high}",
-            f"{self.p_value:.2g}", self.verdict,
-        ]  # fmt: skip
+        change, interval = (
+            f"{change}{unit}",
+            f"{low} to {high}" if math.isfinite(self.high) else f"{low} or more",
+        )
+        first, second = (
+            f"{value:.1f}" if math.isfinite(value) else NO_FRAMES for value in (self.first, self.second)
+        )
+        if NO_FRAMES in (first, second):
+            change = interval = ""
+        return [self.metric, first, second, change, interval, f"{self.p_value:.2g}", self.verdict]
 
 
+NO_FRAMES = "no frames"  # in most blocks
 TITLES = ("", "first", "second", "change", f"{100 * (1 - LEVEL):.0f} % interval", "p", "verdict")
 
 

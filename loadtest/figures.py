@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from hdrh.histogram import HdrHistogram
 
@@ -12,8 +13,15 @@ from loadtest.record import DELIVERED, Window, known, percentile_s
 from loadtest.results import Point, Run
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
-COLUMNS = ("mean", *(f"p{percent:g}" for percent in PERCENTS), "max")  # of `milliseconds`
 CLOSED = " (closed)"
+
+
+def title(percent: float) -> str:
+    """What a percentile is called: p50, p99.9, and max for 100."""
+    return "max" if percent == 100 else f"p{percent:g}"
+
+
+COLUMNS = ("mean", *map(title, PERCENTS), "max")  # of `milliseconds`
 HELD = {True: "yes", False: "no", None: ""}
 
 
@@ -34,9 +42,14 @@ def curves(run: Run) -> dict[str, HdrHistogram]:
 
 
 def milliseconds(values: HdrHistogram) -> dict[str, float]:
-    """Mean, percentiles and maximum; without p99.9 where there are too few values for it."""
-    at = {f"p{p:g}": percentile_s(values, p) * 1e3 for p in PERCENTS if known(values, p)}
-    return {"mean": float(values.get_mean_value()) / 1e3, **at, "max": percentile_s(values, 100) * 1e3}
+    """Mean, percentiles and maximum; without those for which there are too few values, and {} of none."""
+    at = {title(p): percentile_s(values, p) * 1e3 for p in (*PERCENTS, 100) if known(values, p)}
+    return {"mean": float(values.get_mean_value()) / 1e3, **at} if at else {}
+
+
+def tail(of: Iterable[HdrHistogram]) -> float:
+    """99 if each that has values has enough of them for it; else 100: the maximum, which would pass for p99."""
+    return 99.0 if all(known(values, 99) for values in of if values.total_count) else 100.0
 
 
 def fates(window: Window) -> dict[str, int]:
@@ -51,7 +64,7 @@ def point_table(points: Sequence[Point], model: Model | None) -> tuple[list[str]
     rows = []
     for p in sorted(points, key=lambda p: p.offered_per_s):
         values = (p.offered_per_s, p.delivered_per_s, p.delivered_percent, p.mean_ms, p.p50_ms, p.p99_ms)
-        row = [str(p.users), *(f"{value:.1f}" for value in values)]
+        row = [str(p.users), *("" if math.isnan(value) else f"{value:.1f}" for value in values)]
         row += [HELD[p.held]] if searched else []
         rows.append([*row, f"{model.mean_ms(p.offered_per_s):.1f}"] if model else row)
     header += ["held"] if searched else []

@@ -21,6 +21,10 @@ class Check:
     value: float
     ok: bool
 
+    def __str__(self) -> str:
+        value = "there was nothing to measure it on" if math.isnan(self.value) else f"{self.value:.4g}"
+        return f"{self.goal}: {value}"
+
 
 def check(run: Run) -> list[Check]:
     """Every goal of the run's profile."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from loadtest.figures import tail, title
 from loadtest.record import DELIVERED, DROPPED, ERRORED, LATENESS, Store, percentile_s
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ def recent(store: Store) -> str:
     window = store.window(now - LATE_S - max(RECENT_S, 2 * store.step_s), now - LATE_S)
     if not window.offered:
         return "nothing sent yet"
-    ages = window.ages
-    late_s = percentile_s(store.values(LATENESS, now - LATE_S - RECENT_S), 99)
+    ages, late = window.ages, store.values(LATENESS, now - LATE_S - RECENT_S)
+    top, late_top = tail([ages]), tail([late])
     parts = [
         f"offered {window.offered / window.seconds:.1f}/s, delivered {window.count(DELIVERED) / window.seconds:.1f}/s",
-        f"age p50 {percentile_s(ages, 50) * 1e3:.0f} ms p99 {percentile_s(ages, 99) * 1e3:.0f} ms"
+        f"age p50 {percentile_s(ages, 50) * 1e3:.0f} ms {title(top)} {percentile_s(ages, top) * 1e3:.0f} ms"
         if ages.total_count
         else "no results",
         *(f"{window.count(status)} {status}" for status in (DROPPED, ERRORED) if window.count(status)),
-        f"sent {late_s * 1e3:.1f} ms late at p99",
     ]
+    if late.total_count:
+        at = "most" if late_top == 100 else title(late_top)
+        parts.append(f"sent {percentile_s(late, late_top) * 1e3:.1f} ms late at {at}")
     return " | ".join(parts)

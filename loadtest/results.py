@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.profile import Profile
-from loadtest.record import DELIVERED, Store, Window, percentile_s
+from loadtest.record import DELIVERED, Store, Window, known, percentile_s
 from loadtest.shape import TAIL_S, Plateau
 
 PACKAGES = ("sightline", "locust", "gevent", "grpcio", "hdrhistogram")
@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured with a steady number of users; times in milliseconds, of what was delivered."""
+    """What was measured with a steady number of users; times in milliseconds, of what was delivered; NaN: too few."""
 
     users: int
     offered_per_s: float
@@ -168,7 +168,7 @@ def point(store: Store, plateau: Plateau) -> Point | None:
         delivered_percent=100 * window.share(DELIVERED),
         mean_ms=float(ages.get_mean_value()) / 1e3 if ages.total_count else math.nan,
         p50_ms=percentile_s(ages, 50) * 1e3,
-        p99_ms=percentile_s(ages, 99) * 1e3,
+        p99_ms=percentile_s(ages, 99) * 1e3 if known(ages, 99) else math.nan,
         held=plateau.held,
     )
 

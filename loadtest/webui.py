@@ -9,7 +9,7 @@ from flask import Response, request
 from locust.env import Environment
 from locust.web import WebUI
 
-from loadtest.record import GENERATOR, STAGE, Store, split
+from loadtest.record import GENERATOR, STAGE, Store, known, split
 
 KEY = "sightline"
 COLUMNS = {
@@ -48,7 +48,10 @@ def rows(store: Store) -> list[dict[str, str]]:
         is_fate = split(name)[0] not in order
         share = f"{100 * count / offered:.2f}" if is_fate and offered else ""
         at = values.get_percentile_to_value_dict(list(PERCENTS.values()))
-        times = {key: f"{at[percent] / 1e3:.2f}" for key, percent in PERCENTS.items()}
+        times = {
+            key: f"{at[percent] / 1e3:.2f}" if known(values, percent) else ""
+            for key, percent in PERCENTS.items()
+        }
         store.pause()
         found.append({"series": name, "count": str(count), "share": share, **times})
     return found
