@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from hdrh.histogram import HdrHistogram
 
 from loadtest import plots
 from loadtest.compare import BETTER, SAME, TITLES, WORSE, Comparison
-from loadtest.figures import curves
-from loadtest.page import Section, Verdict, render
+from loadtest.figures import curves, tail, title
+from loadtest.page import Drawing, Section, Verdict, render
+from loadtest.picture import COLOURS, WIDE, picture
 from loadtest.record import DELIVERED
 from loadtest.results import Run
+from loadtest.sections import NOTHING
+from loadtest.timeline import Timeline
 
 KINDS = {WORSE: "bad", BETTER: "good", SAME: "good"}
 
@@ -24,14 +28,13 @@ def comparison_page(
     for verdict in dict.fromkeys(item.verdict for item in found):
         metrics = ", ".join(item.metric for item in found if item.verdict == verdict)
         verdicts.append(Verdict(KINDS.get(verdict, "doubt"), f"{verdict}: {metrics}"))
-    ages, rates = _over_time(runs)
+    lines = {name: Timeline(run) for name, run in runs.items()}
     shares = {f"{name}: {user}": values for name, run in runs.items() for user, values in curves(run).items()}
     note = "Of blocks of some seconds: medians of times in ms, means of shares in percent; more is worse."
     sections = [
         Section("Figures", note=note, header=TITLES, rows=[item.cells for item in found]),
-        Section("Age over time", ages, "p50 drawn through, p99 dotted, ms."),
-        Section("Percentiles", plots.percentiles(shares), "Of the runs after their warm-up, ms."),
-        Section("Delivered", rates, "Frames a second."),
+        *(_aged(lines, shares) if shares else [Section("Percentiles", note=NOTHING)]),
+        Section("Delivered", rates(lines), "Frames a second."),
     ]
     if notes:
         sections.append(
@@ -42,23 +45,35 @@ def comparison_page(
     return render("Load: two runs", where, verdicts, sections)
 
 
-def _over_time(runs: dict[str, Run]) -> tuple[str, str]:
-    lines = {name: plots.Timeline(run) for name, run in runs.items()}
-    with plots.picture(plots.WIDE) as ages:
-        (axes,) = ages.axes
-        for (name, line), colour in zip(lines.items(), plots.COLOURS, strict=False):
+def _aged(lines: dict[str, Timeline], shares: dict[str, HdrHistogram]) -> Iterator[Section]:
+    yield ages(lines)
+    yield Section("Percentiles", plots.percentiles(shares), "Of the runs after their warm-up, ms.")
+
+
+def ages(lines: dict[str, Timeline]) -> Section:
+    """Both runs' ages; one of them at least has delivered something."""
+    top = tail(window.ages for line in lines.values() for window in line.windows)
+    with picture(WIDE) as made:
+        (axes,) = made.axes
+        for (name, line), colour in zip(lines.items(), COLOURS, strict=False):
             axes.plot(line.seconds, line.ages_ms(50), ".-", color=colour, label=name, lw=1.4, ms=3)
-            axes.plot(line.seconds, line.ages_ms(99), ".:", color=colour, lw=1.2, ms=3)
+            axes.plot(line.seconds, line.ages_ms(top), ".:", color=colour, lw=1.2, ms=3)
         axes.set_ylabel("age, ms")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("seconds")
-    with plots.picture(plots.WIDE) as rates:
-        (axes,) = rates.axes
-        for (name, line), colour in zip(lines.items(), plots.COLOURS, strict=False):
-            axes.plot(line.seconds, line.rate(DELIVERED), color=colour, label=name, lw=1.4)
-        axes.set_ylim(
-            0, 1.05 * max(1.0, *(np.max(line.rate(DELIVERED), initial=0) for line in lines.values()))
-        )
+    return Section("Age over time", made.drawing, f"p50 drawn through, {title(top)} dotted, ms.")
+
+
+def rates(lines: dict[str, Timeline]) -> Drawing:
+    """What both runs delivered."""
+    with picture(WIDE) as made:
+        (axes,) = made.axes
+        most = 1.0
+        for (name, line), colour, dashes in zip(lines.items(), COLOURS, ("-", "--"), strict=False):
+            delivered = line.rate(DELIVERED)  # often equal, so the second is dashed
+            axes.plot(line.seconds, delivered, color=colour, label=name, lw=1.8, ls=dashes)
+            most = max(most, float(np.max(delivered, initial=0)))
+        axes.set_ylim(0, 1.05 * most)
         axes.set_ylabel("frames/s")
         axes.set_xlabel("seconds")
-    return ages.uri, rates.uri
+    return made.drawing

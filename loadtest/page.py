@@ -18,11 +18,19 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """One picture for wide windows, and for narrow ones: data URIs."""
+
+    wide: str
+    narrow: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """`picture`: a data URI, or "". `header` and `rows`: a table, or nothing."""
+    """`picture`: or None. `header` and `rows`: a table, or nothing."""
 
     title: str
-    picture: str = ""
+    picture: Drawing | None = None
     note: str = ""
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()

@@ -1,138 +1,83 @@
-"""A run's figures as pictures: SVG, drawn by matplotlib, to be put into a page as they are."""
+"""A run's figures as pictures."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import MaxNLocator, NullLocator
 
+from loadtest.figures import tail, title
 from loadtest.knee import Knee
-from loadtest.record import DELIVERED, LAG, LATENESS, STAGE, histogram, percentile_s, split
+from loadtest.page import Drawing
+from loadtest.picture import BLUE, COLOURS, DARK, GREEN, GREY, ORANGE, RED, SKY, WIDE, picture
+from loadtest.record import DELIVERED, LAG, LATENESS, STAGE, percentile_s, split
 from loadtest.results import Point, Run
+from loadtest.timeline import Column, Timeline
 
-# Okabe and Ito's colours, which colour-blind people tell apart too.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999",
-)  # fmt: skip
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "sightline", "font.family": "sans-serif", "font.size": 10,
-    "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-}  # fmt: skip
-WIDE = (9.6, 3.0)
+STRIP = 0.1  # of the axes' height, for an event's name
+STEPS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1,))  # of an axis of ages: the finest that it has room for
+MOST_MARKS = 8
 NINES = (0.0, 90.0, 99.0, 99.9, 99.99)
 
 
-Column = NDArray[np.float64]
+def mark(axes: Axes, run: Run) -> None:
+    """Shade the warm-up behind all else; events are a strip above: over an area they would change its colour."""
+    if run.profile.warmup_s:
+        axes.axvspan(0, run.profile.warmup_s, color=GREY, alpha=0.2, lw=0, zorder=0, label="warm-up")
+    for index, event in enumerate(run.events):
+        begin, end = event.begin_s - run.began_s, event.end_s - run.began_s
+        row = sum(other.end_s > event.begin_s for other in run.events[:index])
+        low, high = 1.02 + STRIP * row, 1 + STRIP * (row + 1)
+        strip = axes.get_xaxis_transform()
+        axes.fill_between(
+            [begin, end], low, high, transform=strip, color=GREY, alpha=0.3, lw=0, clip_on=False
+        )
+        axes.text(begin, (low + high) / 2, f" {event.name}", transform=strip, va="center", fontsize=8)
+        for edge in (begin, end):
+            axes.axvline(edge, color=DARK, lw=0.8, ls=":")
+    axes.set_xlim(0, max(1.0, run.load_end_s - run.began_s))
 
 
-class Picture:
-    """An SVG that is being drawn; `uri` once the `with` block has ended."""
-
-    def __init__(self, size: tuple[float, float], rows: int = 1) -> None:
-        self.figure = Figure(figsize=size, layout="constrained")
-        self.axes: list[Axes] = list(np.atleast_1d(self.figure.subplots(rows, 1, sharex=True)))
-        self.uri = ""
-
-    def finish(self) -> None:
-        """Draw it."""
-        for axes in self.axes:
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.2)
-        FigureCanvasSVG(self.figure)
-        file = io.BytesIO()
-        self.figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
-        self.uri = "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+def ages_axis(axes: Axes, ages_ms: Column) -> None:
+    """A logarithmic axis with a few round numbers, the first and the last of them at its ends."""
+    low, high = float(np.nanmin(ages_ms)), float(np.nanmax(ages_ms))
+    choices = (marks for steps in STEPS if len(marks := around(low, high, steps)) <= MOST_MARKS)
+    marks = next(choices, around(low, high, STEPS[-1]))
+    axes.set_yscale("log")
+    axes.set_ylim(marks[0], marks[-1])
+    axes.set_yticks(marks, [f"{at:g}" for at in marks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("age, ms (log)")
 
 
-@contextmanager
-def picture(size: tuple[float, float], rows: int = 1) -> Iterator[Picture]:
-    """Axes to draw on."""
-    with rc_context(STYLE):
-        made = Picture(size, rows)
-        yield made
-        made.finish()
+def around(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """`steps` of each decade from the last that is below `low` to the first that is above `high`; both more than 0."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    marks = [step * 10.0**decade for decade in decades for step in steps]
+    first, last = max(at for at in marks if at < low), min(at for at in marks if at > high)
+    return [at for at in marks if first <= at <= last]
 
 
-class Timeline:
-    """A run's slots as columns, seconds since it began."""
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.slots, self.step_s = run, run.slots(), run.store.step_s
-        self.seconds = np.array([slot - run.began_s for slot in self.slots])
-        self.windows = [run.store.window(slot, slot + self.step_s) for slot in self.slots]
-
-    def ages_ms(self, percent: float) -> Column:
-        """A percentile of each slot's ages; NaN where nothing was delivered."""
-        return np.array([percentile_s(window.ages, percent) * 1e3 for window in self.windows])
-
-    def rate(self, status: str) -> Column:
-        """Frames a second with a status; "" for what was offered."""
-        counts = [window.count(status) if status else window.offered for window in self.windows]
-        return np.array(counts, float) / self.step_s
-
-    def kinds(self) -> dict[str, Column]:
-        """Frames a second of each way not to be delivered."""
-        names = sorted({name for window in self.windows for name in window.others})
-        return {
-            name: np.array([w.others.get(name, 0) for w in self.windows], float) / self.step_s
-            for name in names
-        }
-
-    def versions(self) -> dict[str, Column]:
-        """Delivered frames a second of each served version."""
-        names = sorted({name for window in self.windows for name in window.delivered})
-        empty = histogram()
-        return {
-            name: np.array([w.delivered.get(name, empty).total_count for w in self.windows], float)
-            / self.step_s
-            for name in names
-        }
-
-    def mark(self, axes: Axes) -> None:
-        """Shade the events and the warm-up, and name the seconds."""
-        if self.run.profile.warmup_s:
-            axes.axvspan(0, self.run.profile.warmup_s, color=GREY, alpha=0.15, lw=0)
-        for index, event in enumerate(self.run.events):
-            begin, end = event.begin_s - self.run.began_s, event.end_s - self.run.began_s
-            axes.axvspan(begin, end, color=COLOURS[index % len(COLOURS)], alpha=0.12, lw=0)
-            axes.text(
-                begin, 1.0, f" {event.name}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8
-            )
-        axes.set_xlim(0, max(1.0, self.run.load_end_s - self.run.began_s))
-
-
-def latency(line: Timeline) -> str:
-    """Age over time."""
+def latency(line: Timeline) -> Drawing:
+    """Age over time. Something has to be delivered."""
     with picture(WIDE) as made:
         (axes,) = made.axes
         for percent, colour in ((50, BLUE), (90, GREEN), (99, ORANGE), (100, RED)):
-            label = "max" if percent == 100 else f"p{percent}"
-            # A dot for each slot: one between two in which nothing was delivered has no line.
-            axes.plot(line.seconds, line.ages_ms(percent), ".-", color=colour, label=label, lw=1.4, ms=3)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(
-            FuncFormatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
-        )
-        axes.set_ylabel("age, ms")
+            ages = line.ages_ms(percent)
+            if not np.isnan(ages).all():
+                # A dot for each slot: one between two in which nothing was delivered has no line.
+                axes.plot(line.seconds, ages, ".-", color=colour, label=title(percent), lw=1.4, ms=3)
+        ages_axis(axes, np.concatenate([line.ages_ms(percent) for percent in (50, 100)]))
         axes.set_xlabel("seconds")
-        line.mark(axes)
-    return made.uri
+        mark(axes, line.run)
+    return made.drawing
 
 
-def percentiles(curves: dict[str, HdrHistogram]) -> str:
+def percentiles(curves: dict[str, HdrHistogram]) -> Drawing:
     """What share of the frames was delivered within what time, to p99.9 and beyond."""
     with picture((9.6, 3.4)) as made:
         (axes,) = made.axes
@@ -148,18 +93,19 @@ def percentiles(curves: dict[str, HdrHistogram]) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylabel("age, ms")
         axes.set_ylim(bottom=0)
-    return made.uri
+    return made.drawing
 
 
-def throughput(line: Timeline) -> str:
+def throughput(line: Timeline) -> Drawing:
     """Offered and delivered over time, and the users."""
     with picture((9.6, 4.0), rows=2) as made:
         axes, users = made.axes
-        axes.plot(line.seconds, line.rate(""), color=GREY, label="offered", lw=2.4)
-        axes.plot(line.seconds, line.rate(DELIVERED), color=BLUE, label="delivered", lw=1.4)
+        axes.plot(line.seconds, line.rate(DELIVERED), color=BLUE, label="delivered", lw=3)
+        # On top, and dashed: the two are often equal.
+        axes.plot(line.seconds, line.rate(""), color=ORANGE, label="offered", lw=1.4, ls="--")
         axes.set_ylabel("frames/s")
         axes.set_ylim(0, 1.05 * max(1.0, *line.rate("")))
-        line.mark(axes)
+        mark(axes, line.run)
         steps = [(p.begin_s - line.run.began_s, p.users) for p in line.run.plateaus]
         if steps:
             ends = [*(begin for begin, _ in steps), line.run.load_end_s - line.run.began_s]
@@ -168,54 +114,50 @@ def throughput(line: Timeline) -> str:
         users.set_ylim(bottom=0)
         users.yaxis.set_major_locator(MaxNLocator(integer=True))
         users.set_xlabel("seconds")
-    return made.uri
+    return made.drawing
 
 
-def stacked(line: Timeline, series: dict[str, Column], unit: str) -> str:
+def stacked(line: Timeline, series: dict[str, Column], unit: str) -> Drawing:
     """Series over time, on top of each other: drops by reason, versions served."""
     with picture(WIDE) as made:
         (axes,) = made.axes
-        axes.stackplot(
-            line.seconds, *series.values(), labels=list(series), colors=COLOURS, step="post", alpha=0.8
-        )
+        seconds = np.append(line.seconds, line.seconds[-1] + line.step_s)
+        heights = [np.append(values, values[-1]) for values in series.values()]
+        axes.stackplot(seconds, *heights, labels=list(series), colors=COLOURS, step="post")
         axes.set_ylabel(unit)
         axes.set_xlabel("seconds")
-        line.mark(axes)
-    return made.uri
+        mark(axes, line.run)
+    return made.drawing
 
 
-def curve(points: Sequence[Point], knee: Knee | None, limit_ms: float | None) -> str:
-    """What comes out for what is offered, and at what age."""
-    with picture((9.6, 4.6), rows=2) as made:
-        rates, ages = made.axes
-        ordered = sorted(points, key=lambda p: p.offered_per_s)
-        offered = [p.offered_per_s for p in ordered]
-        rates.plot([0, max(offered)], [0, max(offered)], color=GREY, lw=1, label="as offered")
-        rates.plot(offered, [p.delivered_per_s for p in ordered], "o-", color=BLUE, label="delivered", lw=1.4)
-        if knee is not None:
-            for axes in made.axes:
-                axes.axvline(knee.per_s, color=RED, ls="--", lw=1, label=f"knee: {knee.per_s:.0f} frames/s")
+def curve(points: Sequence[Point], knee: Knee | None, limit_ms: float | None) -> Drawing:
+    """What comes out for what is offered, and at what age if anything does."""
+    ordered = sorted(points, key=lambda p: p.offered_per_s)
+    offered = [p.offered_per_s for p in ordered]
+    aged = any(p.delivered_per_s for p in points)
+    with picture((9.6, 4.6 if aged else 2.6), rows=1 + aged) as made:
+        rates, *ages = made.axes
+        rates.plot(offered, [p.delivered_per_s for p in ordered], "o-", color=BLUE, label="delivered", lw=3)
+        rates.plot([0, max(offered)], [0, max(offered)], color=ORANGE, lw=1.4, ls="--", label="as offered")
         rates.set_ylabel("frames/s")
-        for percent, colour in (("p50_ms", BLUE), ("p99_ms", ORANGE)):
-            ages.plot(
-                offered,
-                [getattr(p, percent) for p in ordered],
-                "o-",
-                color=colour,
-                label=percent[:-3],
-                lw=1.4,
-            )
-        if limit_ms is not None:
-            ages.axhline(limit_ms, color=RED, ls=":", lw=1, label=f"goal: {limit_ms:g} ms")
-        ages.set_ylabel("age, ms")
-        ages.set_xlabel("offered frames/s")
+        for axes in ages:
+            for name, colour in (("p50", BLUE), ("p99", ORANGE)):
+                values = [getattr(p, f"{name}_ms") for p in ordered]
+                if not np.isnan(values).all():
+                    axes.plot(offered, values, "o-", color=colour, label=name, lw=1.4)
+            if limit_ms is not None:
+                axes.axhline(limit_ms, color=RED, ls=":", lw=1, label=f"goal: {limit_ms:g} ms")
+            axes.set_ylabel("age, ms")
         for axes in made.axes:
+            if knee is not None:
+                axes.axvline(knee.per_s, color=RED, ls="--", lw=1, label=f"knee: {knee.per_s:.0f} frames/s")
             axes.set_ylim(bottom=0)
             axes.set_xlim(left=0)
-    return made.uri
+        made.axes[-1].set_xlabel("offered frames/s")
+    return made.drawing
 
 
-def stages(run: Run) -> str:
+def stages(run: Run) -> Drawing:
     """Where the time of delivered frames goes: the median of each part."""
     names = [name for name in run.store.totals if split(name)[0] == STAGE]
     medians = {split(name)[1]: percentile_s(run.store.totals[name], 50) * 1e3 for name in names}
@@ -226,24 +168,25 @@ def stages(run: Run) -> str:
         for row, name in enumerate(order):
             axes.text(medians[name], row, f" {medians[name]:.2f}", va="center", fontsize=9)
         axes.set_xlabel("median, ms")
-    return made.uri
+    return made.drawing
 
 
-def generator(line: Timeline) -> str:
+def generator(line: Timeline) -> Drawing:
     """How late the generator itself was."""
+    store, step_s = line.run.store, line.step_s
+    series = {"frames sent late": LATENESS, "event loop late": LAG}
+    late = {
+        name: [store.values(of, slot, slot + step_s) for slot in line.slots] for name, of in series.items()
+    }
+    percent = tail(values for slots in late.values() for values in slots)
     with picture(WIDE) as made:
         (axes,) = made.axes
-        for series, name, colour in ((LATENESS, "frames sent late", BLUE), (LAG, "event loop late", ORANGE)):
-            late = [line.run.store.values(series, slot, slot + line.step_s) for slot in line.slots]
-            axes.plot(
-                line.seconds,
-                [percentile_s(values, 99) * 1e3 for values in late],
-                color=colour,
-                label=name,
-                lw=1.4,
-            )
-        axes.set_ylabel("p99, ms")
+        for (name, slots), colour in zip(late.items(), COLOURS, strict=False):
+            at = [percentile_s(values, percent) * 1e3 for values in slots]
+            if not np.isnan(at).all():
+                axes.plot(line.seconds, at, color=colour, label=name, lw=1.4)
+        axes.set_ylabel(f"{title(percent)}, ms")
         axes.set_xlabel("seconds")
         axes.set_ylim(bottom=0)
-        line.mark(axes)
-    return made.uri
+        mark(axes, line.run)
+    return made.drawing

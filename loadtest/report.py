@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from loadtest import plots
-from loadtest.figures import PERCENTS, curves, fates, milliseconds, point_table
+from loadtest.figures import curves, fates, milliseconds, point_table
 from loadtest.goals import Check, check
 from loadtest.knee import Knee, find_knee
 from loadtest.page import Verdict, render
 from loadtest.plan import REPORT, RESULT, TIMELINE
 from loadtest.queueing import fit
-from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST, percentile_s
-from loadtest.results import Run
-from loadtest.sections import about, sections
+from loadtest.record import DELIVERED
+from loadtest.results import Point, Run
+from loadtest.sections import NOTHING, about, sections
+from loadtest.timeline import STATUSES, Timeline
 from loadtest.trust import warnings as doubts
 
 OK, MISSED, DOUBTFUL = 0, 1, 3  # exit status; 2 is for usage
-STATUSES = (DELIVERED, ERRORED, DROPPED, LOST)
 PROBLEMS = 5  # messages that the terminal gets
 
 
@@ -32,15 +31,15 @@ def write(run: Run, folder: Path) -> int:
     summary = {
         "exit_status": status(run, checks, warnings),
         "warnings": warnings,
-        "goals": [vars(c) for c in checks],
+        "goals": [_plain(c) for c in checks],
         "age_ms": {name: milliseconds(values) for name, values in curves(run).items()},
         "fates": fates(run.window()),
-        "points": [vars(p) for p in points],
+        "points": [_plain(p) for p in points],
         "knee": vars(knee) if knee else None,
     }
     run.save(folder / RESULT, summary)
-    line = plots.Timeline(run)
-    _write_timeline(line, folder / TIMELINE)
+    line = Timeline(run)
+    line.write(folder / TIMELINE)
     began = dt.datetime.fromtimestamp(run.began_s, dt.UTC)
     subtitle = f"{run.profile.description} {began:%Y-%m-%d %H:%M} UTC, {run.ended_s - run.began_s:.0f} s."
     parts = list(sections(run, line, points, knee))
@@ -50,6 +49,11 @@ def write(run: Run, folder: Path) -> int:
         print(text, flush=True)
     print(f"report    {folder / REPORT}", flush=True)
     return status(run, checks, warnings)
+
+
+def _plain(of: Check | Point) -> dict[str, Any]:
+    """As JSON can carry it: null for what is not known."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in vars(of).items()}
 
 
 def status(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> int:
@@ -71,6 +75,8 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
     )
     for name, count in sorted(window.others.items()):
         yield f"          {count} {name}"
+    if not window.count(DELIVERED):
+        yield f"MISSED    {NOTHING}"
     for name, values in curves(run).items():
         yield f"{name:<9} " + "  ".join(f"{key} {ms:.1f} ms" for key, ms in milliseconds(values).items())
     points = run.points()
@@ -84,7 +90,7 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
     if run.found is not None:
         yield f"answer    {answer(run)}"
     else:
-        yield from (f"{'goal met' if c.ok else 'MISSED':<9} {c.goal}: {c.value:.4g}" for c in checks)
+        yield from (f"{'goal met' if c.ok else 'MISSED':<9} {c}" for c in checks)
     for message, count in run.store.problems.most_common(PROBLEMS):
         yield f"error     {count} times: {message}"
     yield from (f"WARNING   {warning}" for warning in warnings)
@@ -106,22 +112,10 @@ def answer(run: Run) -> str:
 
 
 def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:
+    if not run.window().count(DELIVERED):
+        yield Verdict("bad", NOTHING)
     yield from (Verdict("doubt", f"Not to be trusted: {warning}") for warning in warnings)
     if run.found is not None:
         yield Verdict("good" if run.found["users"] else "bad", answer(run))
     else:
-        for c in checks:
-            yield Verdict(
-                "good" if c.ok else "bad", f"{'Met' if c.ok else 'MISSED'}: {c.goal}: {c.value:.4g}"
-            )
-
-
-def _write_timeline(line: plots.Timeline, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["unix_s", "seconds", "offered", *STATUSES, *(f"p{p:g}_ms" for p in PERCENTS), "max_ms"])
-        for slot, window in zip(line.slots, line.windows, strict=True):
-            ages = [percentile_s(window.ages, percent) * 1e3 for percent in (*PERCENTS, 100)]
-            cells = ["" if math.isnan(ms) else f"{ms:.3f}" for ms in ages]
-            counts = [window.count(kind) for kind in STATUSES]
-            out.writerow([slot, f"{slot - line.run.began_s:.1f}", window.offered, *counts, *cells])
+        yield from (Verdict("good" if c.ok else "bad", f"{'Met' if c.ok else 'MISSED'}: {c}") for c in checks)

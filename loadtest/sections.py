@@ -11,16 +11,22 @@ from loadtest.page import Section
 from loadtest.queueing import fit
 from loadtest.record import STAGE, split
 from loadtest.results import Point, Run
+from loadtest.timeline import NOT_TOLD, Timeline
 
+NOTHING = "Nothing was delivered."
 SENT_TO = {"camera": "relay", "predict": "server", "rest": "rest"}
 
 
-def sections(run: Run, line: plots.Timeline, points: Sequence[Point], knee: Knee | None) -> Iterator[Section]:
+def sections(run: Run, line: Timeline, points: Sequence[Point], knee: Knee | None) -> Iterator[Section]:
     """All that a run has something to show for."""
     if len(points) > 1:
         yield load_section(run, points, knee)
-    if line.slots:
-        yield Section("Age over time", plots.latency(line), "From when a frame was due until its result, ms.")
+    if any(line.ages):
+        note = (
+            "From when a frame was due until its result. A percentile has a dot where there were enough frames for it: "
+            "p99 takes 100."
+        )
+        yield Section("Age over time", plots.latency(line), note)
     yield percentile_section(run)
     if line.slots:
         yield Section(
@@ -28,7 +34,7 @@ def sections(run: Run, line: plots.Timeline, points: Sequence[Point], knee: Knee
         )
     yield fate_section(run, line)
     versions = line.versions()
-    if len(versions) > 1:
+    if len(versions.keys() - {NOT_TOLD}) > 1:
         yield Section("Versions served", plots.stacked(line, versions, "frames/s"))
     if any(split(name)[0] == STAGE for name in run.store.totals):
         yield Section("Where the time goes", plots.stages(run), "Parts of the way of delivered frames.")
@@ -75,7 +81,7 @@ def percentile_section(run: Run) -> Section:
     """What share of the frames was delivered within what time."""
     shown = curves(run)
     if not shown:
-        return Section("Percentiles", note="Nothing was delivered.")
+        return Section("Percentiles", note=NOTHING)
     rows = []
     for name, values in shown.items():
         at = milliseconds(values)
@@ -94,10 +100,10 @@ def about(run: Run) -> str:
     return "Of the run after its warm-up" if run.profile.warmup_s else "Of the run"
 
 
-def fate_section(run: Run, line: plots.Timeline) -> Section:
+def fate_section(run: Run, line: Timeline) -> Section:
     """What became of the frames."""
     window, kinds = run.window(), line.kinds()
-    picture = plots.stacked(line, kinds, "frames/s") if kinds else ""
+    picture = plots.stacked(line, kinds, "frames/s") if kinds else None
     note = (
         f"{about(run)}; every frame that was due is one of these."
         if window.others
