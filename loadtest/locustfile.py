@@ -23,7 +23,7 @@ from loadtest.plan import FAILED, Plan
 from loadtest.probe import watch_loop
 from loadtest.record import Recorder
 from loadtest.shape import SPAWN_RATE
-from loadtest.users import USERS, CameraUser, PredictUser, RestUser, Session
+from loadtest.users import CameraUser, PredictUser, RestUser, Session, enlist
 from model.child import end_with
 
 __all__ = ["CameraUser", "PredictUser", "RestUser", "Shape"]
@@ -38,10 +38,7 @@ recorder = Recorder(plan.profile.step_s)
 control = Control(plan)
 # Before Locust forks its workers, which share the pictures' memory then.
 session = Session(plan, load_images(plan.profile.images), recorder)
-for kind, user in USERS.items():
-    load = plan.profile.users.get(kind)
-    user.abstract, user.session = load is None, session
-    user.weight = load.weight if load else 0
+enlist(session)
 os.register_at_fork(after_in_child=partial(end_with, os.getpid()))  # workers of --processes
 
 

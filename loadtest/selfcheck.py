@@ -24,8 +24,8 @@ from model.child import bound
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 ALLOWED = 0.02
-USERS = 16  # half of them cameras
-FPS, RATE = 10.0, 20.0
+RATES = {"predict": 20.0, "camera": 10.0, "rest": 10.0}  # a second, of each user
+USERS_EACH = 8
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def selfcheck(folder: Path, config: LaunchConfig) -> tuple[list[Truth], Run, flo
     """
     seconds = SPAN_S + 4
     profile = Profile(
-        "selfcheck", "A server whose latencies are known.", (Stage(USERS, seconds),),
-        camera=CameraLoad(FPS, max_age_ms=0), predict=CallLoad(RATE), images="synthetic:fps=1,size=320x240", warmup_s=2,
+        "selfcheck", "A server whose latencies are known.", (Stage(USERS_EACH * len(RATES), seconds),),
+        camera=CameraLoad(RATES["camera"], max_age_ms=0), predict=CallLoad(RATES["predict"]),
+        rest=CallLoad(RATES["rest"]), images="synthetic:fps=1,size=320x240", warmup_s=2,
     )  # fmt: skip
     late = folder / "late.json"
-    with _known_server(late) as address:
-        plan = Plan(profile, Target(relay=address, server=address), folder, samples=True)
+    with known_server(late) as target:
+        plan = Plan(profile, target, folder, samples=True)
         launch(plan, config)
     run, late_s = read_run(folder), json.loads(late.read_text())
     if not late_s:
@@ -86,24 +87,25 @@ def truths(run: Run, due_s: Sequence[float]) -> Iterator[Truth]:
     injected_s = {
         "predict, constant rate": delays_s(),
         "camera, stalls": [stall_s(due) for due in due_s if span_s[0] <= due < span_s[1]],
+        "rest, constant rate": delays_s(),
     }
-    for (name, seconds), user, rate in zip(
-        injected_s.items(), ("predict", "camera"), (RATE, FPS), strict=True
-    ):
+    for (name, seconds), (user, rate) in zip(injected_s.items(), RATES.items(), strict=True):
         window = run.store.window(*span_s, user)
-        yield Truth(name, "frames", USERS / 2 * rate * window.seconds, window.offered)
+        yield Truth(name, "frames", USERS_EACH * rate * window.seconds, window.offered)
         for percent in PERCENTS:
             truth_ms = 1e3 * float(np.percentile(seconds, percent)) if seconds else math.nan
             yield Truth(name, f"p{percent:g} ms", truth_ms, 1e3 * percentile_s(window.ages, percent))
 
 
 @contextmanager
-def _known_server(out: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "loadtest.known_server", "--out", str(out)]
+def known_server(late: Path) -> Iterator[Target]:
+    """The server, as a process; at its end it writes into `late` how late each of its answers was, in seconds."""
+    command = [sys.executable, "-m", "loadtest.known_server", "--out", str(late)]
     process = subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield f"127.0.0.1:{int(process.stdout.readline())}"
+        grpc, rest = (f"127.0.0.1:{port}" for port in process.stdout.readline().split())
+        yield Target(relay=grpc, server=grpc, rest=f"http://{rest}")
     finally:
         process.terminate()
         process.communicate()

@@ -171,4 +171,12 @@ class RestUser(CallUser):
     connect = staticmethod(rest_call)
 
 
-USERS: dict[str, type[SessionUser]] = {user.kind: user for user in (CameraUser, PredictUser, RestUser)}
+def enlist(session: Session) -> None:
+    """Have Locust spawn the kinds of users that the plan has, by weight: an abstract class is none to it.
+
+    Not a loop in the locustfile: the last class would have a second name there, and Locust refuses to run it twice.
+    """
+    for user in (CameraUser, PredictUser, RestUser):
+        load = session.plan.profile.users.get(user.kind)
+        user.abstract, user.session = load is None, session
+        user.weight = load.weight if load else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -19,14 +20,14 @@ from loadtest.launch import LaunchConfig
 from loadtest.ports import free_address
 from loadtest.profile import parse_profile
 from loadtest.record import Recorder, Store, fate, percentile_s
-from loadtest.report import DOUBTFUL, MISSED
+from loadtest.report import DOUBTFUL, MISSED, OK
 from loadtest.results import Run, read_run
-from loadtest.selfcheck import Truth, selfcheck, truths
+from loadtest.selfcheck import Truth, known_server, selfcheck, truths
 from model.child import bound
 from sightline.cli import app
 from tests.loadtest.runs import assert_percentile
 from tests.loadtest.test_profile import SMALL
-from tests.sightline.stack import Running, alive, wait_until
+from tests.sightline.stack import Running, alive, sightline, wait_until
 
 ATTEMPTS = 2
 BUSY_S = 0.004  # 1 % of the shortest latency: a server that is late by more can't have the latencies it says
@@ -88,12 +89,32 @@ def test_percentiles_merged_over_processes_are_those_of_the_samples(
     run, files = read_run(folder), list(folder.glob("samples-*.csv"))
     assert len(files) == 2  # both processes worked
     rows = [row for path in files for row in csv.DictReader(path.read_text().splitlines())]
-    for user in ("camera", "predict"):
+    for user in ("camera", "predict", "rest"):
         ages = [float(r["age_ms"]) for r in rows if (r["user"], r["outcome"]) == (user, "delivered")]
         merged = run.store.window(0, float("inf"), user).ages
         assert merged.total_count == len(ages) > 500
         for percent in (50, 90, 99, 99.9):
             assert_percentile(percentile_s(merged, percent) * 1e3, ages, percent)
+
+
+@pytest.mark.timeout(120)
+def test_closed_callers_of_both_apis_run(tmp_path: Path) -> None:
+    profile = tmp_path / "closed.yaml"
+    profile.write_text(
+        "description: Closed.\nusers: {predict: {}, rest: {}}\nimages: synthetic:fps=1,size=320x240\n"
+        "stages: [{users: 2, for_s: 4}]\nslo: [{metric: delivered_percent, min: 100}]\n"
+    )
+    with known_server(tmp_path / "late.json") as target:
+        done = sightline(
+            "load", profile, "--server", target.server, "--rest", target.rest, "--out", tmp_path / "out"
+        )
+    assert done.code in (OK, DOUBTFUL), done.out + done.err
+    run = read_run(tmp_path / "out")
+    assert run.unaccounted == 0
+    for user in ("predict", "rest"):  # of 0.4 s to 0.9 s each, 4 s long
+        assert 3 <= run.store.window(0, math.inf, user).count("delivered") <= 11, done.out
+    assert "predict (closed)" in done.out
+    assert "rest (closed)" in done.out
 
 
 def series_on_the_page(port: int) -> dict[str, int]:
