@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
-from locust.env import Environment
+from gevent.lock import RLock
 
 from loadtest import report, webui
 from loadtest.plan import BEGAN, EVENTS, Plan
 from loadtest.progress import show_progress
-from loadtest.record import Store
+from loadtest.record import Fragment, Recorder, Store
 from loadtest.results import Run, read_events
 from loadtest.search import SearchClock
 from loadtest.shape import StageClock
+
+if TYPE_CHECKING:
+    from locust.env import Environment
 
 STEP_S = 0.1
 
@@ -29,10 +32,11 @@ class Control:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._parent = os.getppid()
+        self._taking = RLock()
         self._reset()
 
     def _reset(self) -> None:
-        self.store = Store(self.plan.profile.step_s, lambda: gevent.sleep(0))
+        self.store = Store(self.plan.profile.step_s, nap)
         self.clock: StageClock | SearchClock
         if self.plan.search is not None:
             self.clock = SearchClock(self.plan.search, self.plan.profile, self.store)
@@ -64,6 +68,17 @@ class Control:
             self._failure = " ".join(message.split())
             print(f"error     a user ended, so the run does: {self._failure}", flush=True)
 
+    def take_own(self, recorder: Recorder) -> None:
+        """The figures of this process. Not before others that are on their way: the end would count half of those."""
+        with self._taking:
+            self.take_in(recorder.flush(nap))
+
+    def take_in(self, fragment: Fragment, source: str = "local") -> None:
+        """The figures of a process. After the end they count no more, and leave alone what is being written."""
+        with self._taking:
+            if not self.ended:
+                self.store.add(fragment, source)
+
     def begin(self) -> None:
         """The load begins. With Locust's page that may happen more than once; the last run is kept."""
         if self._ended_s:
@@ -88,7 +103,8 @@ class Control:
 
     def end(self) -> int:
         """The load is over: write what came of it, say it, and return the exit status."""
-        self._ended_s = time.time()
+        with self._taking:
+            self._ended_s = time.time()
         for plateau in self.clock.plateaus:
             plateau.end_s = plateau.end_s or self._ended_s
         found = self.clock.found() if isinstance(self.clock, SearchClock) else None
@@ -98,3 +114,8 @@ class Control:
             failure=self._failure,
         )  # fmt: skip
         return report.write(run, self.plan.folder)
+
+
+def nap() -> None:
+    """Let other greenlets run."""
+    gevent.sleep(0)

@@ -17,7 +17,7 @@ from locust import LoadTestShape, events, runners
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.control import Control
+from loadtest.control import Control, nap
 from loadtest.images import load_images
 from loadtest.plan import FAILED, Plan
 from loadtest.probe import watch_loop
@@ -55,10 +55,6 @@ class Shape(LoadTestShape):
         return None
 
 
-def _nap() -> None:
-    gevent.sleep(0)
-
-
 @events.init.add_listener
 def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
     """Once per process, after Locust has forked its workers."""
@@ -71,9 +67,7 @@ def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         environment.events.worker_report.add_listener(_take_in)
     elif isinstance(runner, WorkerRunner):
-        environment.events.report_to_master.add_listener(
-            lambda client_id, data: data.update(sightline=recorder.flush(_nap) | {"unix_s": time.time()})
-        )
+        environment.events.report_to_master.add_listener(_report)
         gevent.signal_handler(signal.SIGINT, runner.quit)
     else:
         runner.greenlet.spawn(_flush_here)
@@ -90,18 +84,22 @@ def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
         control.attach(environment, web_ui)
 
 
+def _report(client_id: str, data: dict[str, Any]) -> None:
+    data["sightline"] = recorder.flush(nap) | {"unix_s": time.time()}
+
+
 def _take_in(client_id: str, data: dict[str, Any]) -> None:
     """A worker's figures. The least time that one took to come tells how far its clock is behind the master's."""
     fragment = data["sightline"]
     behind_s = time.time() - fragment["unix_s"]
     fragment["behind_s"] = {client_id: min(behind_s, control.store.behind_s.get(client_id, behind_s))}
-    control.store.add(fragment, client_id)
+    control.take_in(fragment, client_id)
 
 
 def _flush_here() -> None:
     while True:
         gevent.sleep(FLUSH_S)
-        control.store.add(recorder.flush(_nap))
+        control.take_own(recorder)
 
 
 @events.test_start.add_listener
@@ -129,5 +127,5 @@ def test_stop(environment: Environment, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         gevent.sleep(FLUSH_S)  # a report that was being packed when the last one went
     else:
-        control.store.add(recorder.flush())
+        control.take_own(recorder)
     environment.process_exit_code = control.end()

@@ -204,9 +204,11 @@ class Store:
             if user and name != user:
                 continue
             values = self.values(series, begin_s, end_s)
+            if not values.total_count:
+                continue
             if status == DELIVERED:
                 delivered.setdefault(detail, histogram()).add(values)
-            elif values.total_count:
+            else:
                 others[series] = int(values.total_count)
         return Window(len(self.slots(begin_s, end_s)) * self.step_s, offered, delivered, others)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
-from locust.env import Environment
-from locust.web import WebUI
 
 from loadtest.record import GENERATOR, STAGE, Store, known, split
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 KEY = "sightline"
 COLUMNS = {

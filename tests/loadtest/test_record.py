@@ -53,6 +53,7 @@ def test_a_window_has_the_slots_that_lie_in_it() -> None:
     assert (window.offered, window.seconds, window.count(DELIVERED), window.count(DROPPED)) == (6, 3, 3, 3)
     assert store.window(2.5, 6.5, "camera").count(DROPPED) == 0
     assert math.isnan(store.window(20, 30).share(DELIVERED))
+    assert store.window(20, 30).delivered == {}  # not v1 without values, which no percentile can be told of
 
 
 def test_what_is_beyond_the_scale_still_counts() -> None:
