@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import tempfile
 import time
@@ -13,11 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.channel import split_address
 from loadtest.compare import UNCLEAR, WORSE, differences
 from loadtest.compare import compare as compare_runs
 from loadtest.compare_page import comparison_page
-from loadtest.images import load_images
 from loadtest.launch import LaunchConfig, launch
 from loadtest.plan import COMPARISON, Plan, Search, Target
 from loadtest.ports import free_address
@@ -30,6 +27,7 @@ from loadtest.switch import Switch
 from loadtest.trust import warnings
 from mesh.render.topology import Address
 from model import contract
+from sightline.load_checks import check_config
 from sightline.load_tables import comparison_table, selfcheck_table
 from sightline.models import prepare
 from sightline.ports import LOOPBACK
@@ -41,7 +39,6 @@ from sightline.up import CANARY
 RUNS = Path("runs/load")
 MODELS = Path("runs/models")
 IMGSZ = (contract.DEFAULT_IMGSZ, contract.DEFAULT_IMGSZ)
-ANSWER_S = 5.0  # for somebody to take a connection
 
 Check = Callable[[], None]
 
@@ -82,41 +79,11 @@ def run(config: LoadConfig) -> int:
 
     Raises ValueError, RuntimeError, OSError, MeshError, ClientError, each with one line.
     """
-    check_config(config)
+    check_config(config.profile, config.target, config.launch)
     new(config.folder)
     with _stack(config) as (target, check):
         plan = Plan(config.profile, target, config.folder.resolve(), config.samples, config.search)
         return launch(plan, config.launch, check)
-
-
-def check_config(config: LoadConfig) -> None:
-    """Raise what would end each of Locust's processes with a traceback: ValueError, RuntimeError, ClientError."""
-    distributed = {"--master", "--worker"} & set(config.launch.locust)
-    if config.profile.stack is None:
-        config.target.security()
-        if "--master" not in distributed:  # it sends nothing
-            check_reachable(config.profile, config.target)
-    elif distributed:
-        raise ValueError(
-            f"{min(distributed)}: {config.profile.name} starts a stack of its own, where no other process knows it: "
-            "leave the stack out, or use --processes"
-        )
-    load_images(config.profile.images)
-
-
-def check_reachable(profile: Profile, target: Target) -> None:
-    """Raise RuntimeError for a target that takes no connections."""
-    addresses = {"camera": ("relay", target.relay), "predict": ("server", target.server)}
-    for user in profile.users:
-        if user not in addresses:
-            continue
-        option, address = addresses[user]
-        try:
-            socket.create_connection(split_address(address, option), ANSWER_S).close()
-        except OSError as error:
-            raise RuntimeError(
-                f"--{option} {address}: nobody answers there ({error.strerror or error}); is `sightline up` running?"
-            ) from None
 
 
 @contextmanager

@@ -40,13 +40,18 @@ class Ports:
             if number in taken:
                 raise ValueError(f"{option} and {taken[number]} are both {number}: give each its own")
             taken[number] = option
-            try:
-                _bind(number)
-            except OSError as error:
-                raise PortTaken(f"port {number}: {error.strerror}; choose another with {option}") from None
+            check_free(number, option)
 
     def _options(self) -> list[tuple[str, int]]:
         return [("--" + name.replace("_", "-"), n) for name, n in vars(self).items() if n is not None]
+
+
+def check_free(number: int, option: str) -> None:
+    """Raise PortTaken, naming the option, if a loopback port cannot be listened on."""
+    try:
+        _bind(number)
+    except OSError as error:
+        raise PortTaken(f"port {number}: {error.strerror}; choose another with {option}") from None
 
 
 def is_free(number: int) -> bool:

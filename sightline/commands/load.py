@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,14 @@ class ProfileGroup(TyperGroup):
 
 
 app = typer.Typer(cls=ProfileGroup, no_args_is_help=True)
+
+
+def number(value: float) -> float:
+    """An option's value. Raises typer.BadParameter for NaN, which is within any bounds."""
+    if math.isnan(value):
+        raise typer.BadParameter("expected a number, got nan")
+    return value
+
 
 RelayOption = Annotated[str, typer.Option(help="The relay's or its gateway's host:port, for cameras.")]
 ServerOption = Annotated[str, typer.Option(help="The model server's host:port, for Predict.")]
@@ -100,12 +109,23 @@ ended with an error, a worker's clock was off, or frames are not accounted for.
 
 @app.command()
 def capacity(
-    fps: Annotated[float, typer.Option(help="Frames a second of each camera.")] = 15.0,
-    age: Annotated[float, typer.Option(help="The goal: so many milliseconds ...")] = 200.0,
-    at: Annotated[float, typer.Option(help="... at this percentile of the ages.")] = 99.0,
-    delivered: Annotated[float, typer.Option(help="And so many percent of the frames delivered.")] = 99.0,
-    most: Annotated[int, typer.Option(min=1, help="Never try more cameras.")] = 512,
-    measure: Annotated[float, typer.Option(min=2, help="Seconds of each trial.")] = 10.0,
+    fps: Annotated[
+        float, typer.Option(min=0.1, max=1000, callback=number, help="Frames a second of each camera.")
+    ] = 15.0,
+    age: Annotated[
+        float, typer.Option(min=1, max=600_000, callback=number, help="The goal: so many milliseconds ...")
+    ] = 200.0,
+    at: Annotated[
+        float, typer.Option(min=1, max=100, callback=number, help="... at this percentile of the ages.")
+    ] = 99.0,
+    delivered: Annotated[
+        float,
+        typer.Option(min=0, max=100, callback=number, help="And so many percent of the frames delivered."),
+    ] = 99.0,
+    most: Annotated[int, typer.Option(min=1, max=100_000, help="Never try more cameras.")] = 512,
+    measure: Annotated[
+        float, typer.Option(min=2, max=3600, callback=number, help="Seconds of each trial.")
+    ] = 10.0,
     images: Annotated[
         str, typer.Option(help="What cameras show, as `sightline detect` takes it.")
     ] = "synthetic:fps=1",

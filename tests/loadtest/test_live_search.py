@@ -21,6 +21,7 @@ from loadtest.stack import StandInConfig, StandIns, relay
 from model.child import bound
 from sightline.load import LoadConfig
 from sightline.load import run as run_load
+from tests.client.certificates import self_signed
 from tests.sightline.stack import sightline
 
 COMMAND = [sys.executable, "-m", "sightline", "load"]
@@ -42,11 +43,11 @@ def profile(tmp_path: Path) -> Path:
 def test_a_camera_without_a_token_ends_the_run(profile: Path, tmp_path: Path) -> None:
     """One token of two is there: the run must not go on with the other camera alone, and must not pass. The camera is
     a worker's, which tells the master."""
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    ca = self_signed(tmp_path)
     (tmp_path / "cam-0-0.jwt").write_text("a.b.c\n")
     with StandIns(("v1",), StandInConfig(1)) as servers:  # anybody who takes connections
         done = sightline(
-            "load", profile, "--relay", str(servers.addresses["v1"]), "--ca", tmp_path / "ca.pem",
+            "load", profile, "--relay", str(servers.addresses["v1"]), "--ca", ca,
             "--tokens", tmp_path, "--out", tmp_path / "out", "--processes", "2",
         )  # fmt: skip
     assert done.code == DOUBTFUL, done.out + done.err

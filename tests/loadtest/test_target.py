@@ -16,6 +16,8 @@ from mesh.certificates import write_private
 from mesh.run.envoy import envoy_binary
 from mesh.stack import component_folder, istio_folder
 from mesh.tokens import TokenIssuer
+from sightline.load_checks import check_files
+from tests.client.certificates import self_signed
 
 
 class Listener:
@@ -68,6 +70,29 @@ def test_tokens_come_from_files_or_from_the_key(tmp_path: Path) -> None:
         Target(ca=str(ca), cert=str(ca)).security()
     with pytest.raises(ValueError, match="goes over TLS only"):
         Target(cert=str(ca), key=str(ca)).security()
+
+
+def test_files_that_are_no_pem_are_told(tmp_path: Path) -> None:
+    certificate, key = str(self_signed(tmp_path)), str(tmp_path / "key.pem")
+    (tmp_path / "other").mkdir()
+    other, text = str(self_signed(tmp_path / "other")), tmp_path / "text.pem"
+    text.write_text("no PEM")
+    check_files(Target())
+    check_files(Target(ca=certificate))
+    check_files(Target(ca=certificate, cert=certificate, key=key))
+    for target, says in (
+        (Target(ca=str(text)), f"--ca {text}: expected a PEM file with a certificate"),
+        (Target(ca=key), f"--ca {key}: expected a PEM file with a certificate"),
+        (Target(ca=certificate, cert=str(text), key=key), f"--cert {text}: expected a PEM file"),
+        (
+            Target(ca=certificate, cert=certificate, key=str(text)),
+            f"--key {text}: expected a PEM file with the key",
+        ),
+        (Target(ca=certificate, cert=other, key=key), f"--key {key}: .*of --cert {other}.*mismatch"),
+    ):
+        with pytest.raises(ValueError, match=says) as caught:
+            check_files(target)
+        assert "\n" not in str(caught.value)
 
 
 def security_of(folder: Path) -> Any:
