@@ -33,6 +33,7 @@ class Control:
         self.plan = plan
         self._parent = os.getppid()
         self._taking = RLock()
+        self._page = ""  # Locust's own
         self._reset()
 
     def _reset(self) -> None:
@@ -50,6 +51,8 @@ class Control:
         """Show the figures in Locust's page, if it has one; end in good order on Ctrl-C."""
         if web_ui is not None:
             webui.extend(environment, web_ui, lambda: self.store)
+            self._page = f"http://{web_ui.host}:{web_ui.port}"
+            print(f"page      {self._page}", flush=True)
         gevent.signal_handler(signal.SIGINT, self._stop, web_ui)
         environment.runner.greenlet.spawn(show_progress, self)
 
@@ -113,7 +116,10 @@ class Control:
             self.clock.plateaus, read_events(self.plan.folder / EVENTS, self._ended_s), found=found,
             failure=self._failure,
         )  # fmt: skip
-        return report.write(run, self.plan.folder)
+        status = report.write(run, self.plan.folder)
+        if self._page and not self._stopping:
+            print(f"page      {self._page} stays until Ctrl-C", flush=True)
+        return status
 
 
 def nap() -> None:

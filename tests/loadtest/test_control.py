@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import gevent
 import pytest
@@ -70,3 +72,17 @@ def test_figures_that_come_while_the_end_is_written_leave_it_alone(control: Cont
     reports.kill()
     assert came > 10
     assert set(read_run(tmp_path).store.window(0, float("inf")).delivered) == {"v1", "v2"}
+
+
+def test_the_page_is_named_at_the_begin_and_at_the_end(
+    control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gevent, "signal_handler", lambda *_: None)
+    web_ui = SimpleNamespace(
+        host="127.0.0.1", port=8089, template_args={}, app=SimpleNamespace(after_request=lambda _: None)
+    )
+    runner = SimpleNamespace(greenlet=SimpleNamespace(spawn=lambda *_: None))
+    control.attach(cast(Any, SimpleNamespace(runner=runner)), web_ui)
+    assert capsys.readouterr().out == "page      http://127.0.0.1:8089\n"
+    control.end()
+    assert capsys.readouterr().out.endswith("page      http://127.0.0.1:8089 stays until Ctrl-C\n")

@@ -156,6 +156,7 @@ def test_a_run_shows_its_series_and_ends_with_a_report_and_its_goals_status(tmp_
     assert shown.get("camera/delivered v1"), output
     assert {"generator/lateness", "generator/lag", "stage/predict"} <= shown.keys()
     assert process.returncode == (DOUBTFUL if "WARNING" in output else MISSED), output
+    assert f"page      http://127.0.0.1:{port}\n" in output
     assert "MISSED    age_ms p50 <= 10" in output
     assert "0 lost" in output
     assert (out / "report.html").is_file()
