@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +23,7 @@ class Check:
     ok: bool
 
     def __str__(self) -> str:
-        value = "there was nothing to measure it on" if math.isnan(self.value) else f"{self.value:.4g}"
-        return f"{self.goal}: {value}"
+        return f"{self.goal}: {'no value' if math.isnan(self.value) else f'{self.value:.4g}'}"
 
 
 def check(run: Run) -> list[Check]:
@@ -36,6 +36,16 @@ def check(run: Run) -> list[Check]:
             value = window_value(run.window(goal.user, goal.during), goal)
         found.append(Check(str(goal), value, goal.allows(value)))
     return found
+
+
+def nothing_delivered(run: Run) -> str:
+    """What is to be said where nothing was delivered, with the most frequent reason; "" where something was."""
+    window = run.window()
+    if window.count(DELIVERED):
+        return ""
+    reasons = run.store.problems.most_common(1) or Counter(window.others).most_common(1)
+    text, count = reasons[0] if reasons else ("nothing was due after the warm-up", 0)
+    return f"Nothing was delivered: {text}" + (f" ({count} times)" if count else "")
 
 
 def window_value(window: Window, goal: Goal) -> float:

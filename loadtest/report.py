@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.figures import curves, fates, milliseconds, point_table
-from loadtest.goals import Check, check
+from loadtest.goals import Check, check, nothing_delivered
 from loadtest.knee import Knee, find_knee
 from loadtest.page import Verdict, render
 from loadtest.plan import REPORT, RESULT, TIMELINE
 from loadtest.queueing import fit
 from loadtest.record import DELIVERED
 from loadtest.results import Point, Run
-from loadtest.sections import NOTHING, about, sections
+from loadtest.sections import about, sections
 from loadtest.timeline import STATUSES, Timeline
 from loadtest.trust import warnings as doubts
 
@@ -75,8 +75,8 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
     )
     for name, count in sorted(window.others.items()):
         yield f"          {count} {name}"
-    if not window.count(DELIVERED):
-        yield f"MISSED    {NOTHING}"
+    if nothing := nothing_delivered(run):
+        yield f"MISSED    {nothing}"
     for name, values in curves(run).items():
         yield f"{name:<9} " + "  ".join(f"{key} {ms:.1f} ms" for key, ms in milliseconds(values).items())
     points = run.points()
@@ -112,8 +112,8 @@ def answer(run: Run) -> str:
 
 
 def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:
-    if not run.window().count(DELIVERED):
-        yield Verdict("bad", NOTHING)
+    if nothing := nothing_delivered(run):
+        yield Verdict("bad", nothing)
     yield from (Verdict("doubt", f"Not to be trusted: {warning}") for warning in warnings)
     if run.found is not None:
         yield Verdict("good" if run.found["users"] else "bad", answer(run))

@@ -81,12 +81,12 @@ def _late(
     begin_s, end_s = plateau.steady_s
     begin_s = max(begin_s, run.began_s + run.profile.warmup_s)
     ages, own = run.store.window(begin_s, end_s).ages, run.store.values(series, begin_s, end_s)
+    if not ages.total_count:
+        return  # there are no figures that could be partly its own
     for percent in percents:
         if not known(own, percent):
             continue
-        allowed_s = (
-            max(OWN_SHARE * percentile_s(ages, percent), OWN_LEAST_S) if ages.total_count else OWN_LEAST_S
-        )
+        allowed_s = max(OWN_SHARE * percentile_s(ages, percent), OWN_LEAST_S)
         own_s = percentile_s(own, percent)
         if own_s > allowed_s:
             users = f" with {plateau.users} users" if len(run.plateaus) > 1 else ""

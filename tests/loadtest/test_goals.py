@@ -17,7 +17,8 @@ from loadtest.goals import check
 from loadtest.knee import find_knee
 from loadtest.plan import TIMELINE
 from loadtest.profile import CallLoad, Event, Goal, StackSpec, Stage
-from loadtest.record import DELIVERED, LOST, Recorder, fate
+from loadtest.record import DELIVERED, DROPPED, LOST, Recorder, fate
+from loadtest.report import MISSED
 from loadtest.results import Point, Run, Span
 from loadtest.sections import knee_note
 from loadtest.shape import Plateau
@@ -119,6 +120,25 @@ def test_p99_9_is_told_of_a_thousand_frames_or_more(
     (tmp_path / "long").mkdir()
     report.write(made_run(110), tmp_path / "long")
     assert "p99.9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "problems", "says"),
+    [
+        (60, {"camera: no answer": 7, "camera: gone": 9}, "MISSED    Nothing was delivered: camera: gone (9 times)"),
+        (60, {}, "MISSED    Nothing was delivered: camera/dropped (570 times)"),
+        (1, {}, "MISSED    Nothing was delivered: nothing was due after the warm-up"),
+    ],
+)
+def test_where_nothing_was_delivered_the_reason_is_told_and_goals_have_no_value(
+    seconds: int, problems: dict[str, int], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made_run(seconds, status=lambda _: DROPPED, profile=replace(PROFILE, slo=(Goal("age_ms", max=9),)))
+    run.store.problems.update(problems)
+    assert report.write(run, tmp_path) == MISSED
+    said = capsys.readouterr().out.splitlines()
+    assert says in said
+    assert "MISSED    age_ms p99 <= 9: no value" in said
 
 
 def test_closed_callers_are_called_closed() -> None:

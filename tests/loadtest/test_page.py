@@ -137,8 +137,8 @@ def test_where_nothing_was_delivered_there_is_a_sentence_and_no_empty_chart(
     run.plateaus = [Plateau(1, BEGAN_S, BEGAN_S + 30), Plateau(1, BEGAN_S + 30, BEGAN_S + 60)]
     page, said = written(run, tmp_path), capsys.readouterr().out
     assert "Nothing was delivered." in page
-    assert "MISSED    Nothing was delivered." in said
-    assert "MISSED    age_ms p99 <= 200: there was nothing to measure it on" in said
+    assert "MISSED    Nothing was delivered: " in said
+    assert "MISSED    age_ms p99 <= 200: no value" in said
     for title in ("Age over time", "Percentiles"):
         assert not pictures(page, title)
     assert "age, ms" not in words(pictures(page, "Load and knee")[0])

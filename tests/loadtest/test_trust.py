@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from loadtest.probe import watch_loop
 from loadtest.profile import CallLoad, CameraLoad, Goal
-from loadtest.record import LAG, LATENESS, Recorder, Store, percentile_s
+from loadtest.record import DROPPED, LAG, LATENESS, Recorder, Store, percentile_s
 from loadtest.results import Run
 from loadtest.shape import Plateau
 from loadtest.trust import short_percent, warnings
@@ -35,6 +35,11 @@ def with_own(run: Run, series: str, own_s: Callable[[int], float]) -> Run:
 def test_each_delay_of_the_generator_alone_is_told(series: str, says: str) -> None:
     (warning,) = warnings(with_own(made_run(), series, lambda _: 0.04))
     assert warning.startswith(f"the load generator {says} 40.0 ms late at p99")
+
+
+def test_where_nothing_was_delivered_no_delay_is_blamed() -> None:
+    run = made_run(status=lambda _: DROPPED)
+    assert warnings(with_own(run, LAG, lambda _: 0.04)) == []
 
 
 def test_a_goal_at_another_percentile_is_judged_there() -> None:
