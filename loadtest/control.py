@@ -11,7 +11,7 @@ import gevent
 from gevent.lock import RLock
 
 from loadtest import report, webui
-from loadtest.plan import BEGAN, EVENTS, Plan
+from loadtest.plan import BEGAN, EVENTS, INTERRUPTED, Plan
 from loadtest.progress import show_progress
 from loadtest.record import Fragment, Recorder, Store
 from loadtest.results import Run, read_events
@@ -57,10 +57,10 @@ class Control:
         environment.runner.greenlet.spawn(show_progress, self)
 
     def _stop(self, web_ui: Any) -> None:
-        if self._stopping:
-            os._exit(130)  # a second time: at once
+        if self._stopping or not self._began_s:
+            os._exit(INTERRUPTED)  # a second time: at once; before the load: there is nothing to tell
         self._stopping = True
-        while self._began_s and not self.ended:  # `users` says so to Locust
+        while not self.ended:  # `users` says so to Locust
             gevent.sleep(STEP_S)
         if web_ui is not None:
             web_ui.stop()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.plan import VARIABLE, Plan
+from loadtest.plan import INTERRUPTED, VARIABLE, Plan
 from model.child import bound
 
 LOOPBACK = "127.0.0.1"
@@ -54,21 +54,26 @@ def command(config: LaunchConfig) -> list[str]:
 def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda: None) -> int:
     """Run the plan and return the exit status. `check` is called all the time; what it raises ends the run.
 
-    Ctrl-C ends the run in good order, with a report of what was measured so far; a second one at once.
+    Ctrl-C ends the run in good order, with a report of what was measured so far; a second one at once. Where the load
+    has not begun it raises KeyboardInterrupt.
     """
     environment = os.environ | {VARIABLE: str(plan.save())}
+    # Until Locust can take it (loadtest.locustfile), Ctrl-C waits: a traceback out of its imports would say nothing.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # A session of its own: Ctrl-C in the terminal reaches us alone, and we tell the one process that is in charge.
     process = subprocess.Popen(
         bound(command(config)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while process.poll() is None:
             check()
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
+            if process.wait(STOP_S) == INTERRUPTED:
+                raise
     finally:
         _end_group(process)
     return process.returncode if process.returncode >= 0 else 1

@@ -19,7 +19,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.control import Control, nap
 from loadtest.images import load_images
-from loadtest.plan import FAILED, Plan
+from loadtest.plan import FAILED, INTERRUPTED, Plan
 from loadtest.probe import watch_loop
 from loadtest.record import Recorder
 from loadtest.shape import SPAWN_RATE
@@ -82,6 +82,9 @@ def begin(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
         )
         runner.register_message(FAILED, lambda environment, msg, **_: control.fail(msg.data))
         control.attach(environment, web_ui)
+    if signal.SIGINT in signal.sigpending():  # loadtest.launch put it off until here
+        os._exit(INTERRUPTED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _report(client_id: str, data: dict[str, Any]) -> None:

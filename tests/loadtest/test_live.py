@@ -163,6 +163,45 @@ def test_a_run_shows_its_series_and_ends_with_a_report_and_its_goals_status(tmp_
     assert "Traceback" not in output
 
 
+def two_cameras(folder: Path, seconds: int) -> Path:
+    """A profile without a stack."""
+    path = folder / "two.yaml"
+    path.write_text(
+        "description: Two.\nusers: {camera: {fps: 5}}\nimages: synthetic:fps=1,size=320x240\n"
+        f"stages: [{{users: 2, for_s: {seconds}}}]\nslo: [{{metric: age_ms, max: 300}}]\n"
+    )
+    return path
+
+
+@pytest.mark.timeout(120)
+def test_a_relay_that_never_answers_is_no_fault_of_the_generator(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        relay = f"127.0.0.1:{hung.getsockname()[1]}"
+        done = sightline("load", two_cameras(tmp_path, 8), "--relay", relay, "--out", tmp_path / "out")
+    assert done.code == MISSED, done.out + done.err
+    assert "WARNING" not in done.out
+    assert re.search(r"^nothing was delivered: camera: .+ \(\d+ times\)$", done.out, re.MULTILINE)
+    assert "MISSED    age_ms p99 <= 300: no value" in done.out
+    assert "nothing was delivered: camera: " in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("after_s", [0.0, 1.0])
+def test_ctrl_c_while_locust_starts_ends_quietly(after_s: float, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as anybody:
+        relay = f"127.0.0.1:{anybody.getsockname()[1]}"
+        running = Running(
+            ["load", two_cameras(tmp_path, 600), "--relay", relay, "--out", tmp_path / "out"], tmp_path
+        )
+        try:
+            running.until(running.children, 60)
+            time.sleep(after_s)
+            done = running.signal(signal.SIGINT).wait()
+        finally:
+            running.kill()
+    assert (done.code, done.out, done.err) == (130, "", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_nothing_outlives_a_load_that_is_killed(tmp_path: Path) -> None:
     """Stand-in, relay, Locust, and the two workers that Locust forks."""
