@@ -57,7 +57,8 @@ def launch(plan: Plan, config: LaunchConfig, check: Callable[[], None] = lambda:
     Ctrl-C ends the run in good order, with a report of what was measured so far; a second one at once. Where the load
     has not begun it raises KeyboardInterrupt.
     """
-    environment = os.environ | {VARIABLE: str(plan.save())}
+    # A handshake that fails is among the run's messages; gRPC would log each try of each camera too.
+    environment = {"GRPC_VERBOSITY": "ERROR"} | os.environ | {VARIABLE: str(plan.save())}
     # Until Locust can take it (loadtest.locustfile), Ctrl-C waits: a traceback out of its imports would say nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # A session of its own: Ctrl-C in the terminal reaches us alone, and we tell the one process that is in charge.
