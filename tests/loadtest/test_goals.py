@@ -125,7 +125,11 @@ def test_p99_9_is_told_of_a_thousand_frames_or_more(
 @pytest.mark.parametrize(
     ("seconds", "problems", "says"),
     [
-        (60, {"camera: no answer": 7, "camera: gone": 9}, "MISSED    Nothing was delivered: camera: gone (9 times)"),
+        (
+            60,
+            {"camera: no answer": 7, "camera: gone": 9},
+            "MISSED    Nothing was delivered: camera: gone (9 times)",
+        ),
         (60, {}, "MISSED    Nothing was delivered: camera/dropped (570 times)"),
         (1, {}, "MISSED    Nothing was delivered: nothing was due after the warm-up"),
     ],
