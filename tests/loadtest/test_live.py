@@ -177,7 +177,7 @@ def test_a_relay_that_never_answers_is_no_fault_of_the_generator(tmp_path: Path)
         done = sightline("load", two_cameras(tmp_path, 8), "--relay", relay, "--out", tmp_path / "out")
     assert done.code == MISSED, done.out + done.err
     assert "WARNING" not in done.out
-    assert re.search(r"^nothing was delivered: camera: .+ \(\d+ times\)$", done.out, re.MULTILINE)
+    assert re.search(r"^MISSED    Nothing was delivered: camera: .+ \(\d+ times\)$", done.out, re.MULTILINE)
     assert "MISSED    age_ms p99 <= 300: no value" in done.out
     assert "nothing was delivered: camera: " in (tmp_path / "out" / "report.html").read_text()
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "model": (),
     "client": ("model.child", "model.contract", "model.counts", "model.matching", "model.street"),
     "serving": ("model.contract", "model.counts", "model.kernels"),
-    "mesh": ("model.child", "model.contract"),
+    "mesh": ("model.child", "model.contract", "model.extras"),
     "loadtest": (
         "client",
         "mesh",
