@@ -179,7 +179,7 @@ def test_a_relay_that_never_answers_is_no_fault_of_the_generator(tmp_path: Path)
     assert "WARNING" not in done.out
     assert re.search(r"^MISSED    Nothing was delivered: camera: .+ \(\d+ times\)$", done.out, re.MULTILINE)
     assert "MISSED    age_ms p99 <= 300: no value" in done.out
-    assert "nothing was delivered: camera: " in (tmp_path / "out" / "report.html").read_text()
+    assert "Nothing was delivered: camera: " in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.timeout(120)
