@@ -98,6 +98,8 @@ def selector(resource: Resource) -> dict[str, str]:
     labels = (
         chosen if resource.kind == "Gateway" else chosen.get("matchLabels", chosen.get("labels", {})) or {}
     )
+    if not isinstance(labels, dict):
+        raise MeshError(f"{resource.at}: the labels that {resource} selects by must be a mapping")
     return {str(key): str(value) for key, value in labels.items()}
 
 

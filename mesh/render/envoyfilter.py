@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh.render.context import Context, Json
 from mesh.render.fields import Fields
+from mesh.resources import Resource
 
 MANAGER = "envoy.filters.network.http_connection_manager"
 CONTEXTS = ("ANY", "GATEWAY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND")
@@ -31,7 +32,7 @@ class Proxy:
 def apply_envoy_filters(ctx: Context, proxy: Proxy) -> None:
     """Apply the EnvoyFilters that select a proxy: by priority, root namespace first, then file order."""
     found = [r for r in ctx.of("EnvoyFilter") if ctx.selects(r, proxy.labels, proxy.namespace)]
-    found.sort(key=lambda r: (r.spec.get("priority") or 0, r.namespace != ctx.topology.root_namespace))
+    found.sort(key=lambda r: (_priority(r), r.namespace != ctx.topology.root_namespace))
     for resource in found:
         with ctx.spec(resource) as spec:
             spec.take("workloadSelector")
@@ -39,6 +40,12 @@ def apply_envoy_filters(ctx: Context, proxy: Proxy) -> None:
             for entry in spec.each("configPatches"):
                 with entry:
                     _patch(entry, proxy)
+
+
+def _priority(resource: Resource) -> int:
+    """0 for what is no number, which is an error when it is read."""
+    value = resource.spec.get("priority")
+    return value if isinstance(value, int) else 0
 
 
 def _patch(entry: Fields, proxy: Proxy) -> None:

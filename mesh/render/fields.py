@@ -52,7 +52,7 @@ class Fields:
 
     def __init__(self, node: Any, where: str, report: Report, at: Position | None = None) -> None:
         if not isinstance(node, Map):
-            raise MeshError(f"{at or where}: {where}: expected a mapping, got {type(node).__name__}")
+            raise MeshError(f"{at or where}: {where}: expected a mapping, got {_brief(node)}")
         self.node, self.where, self.report = node, where, report
         self.read: set[str] = set()
 
@@ -161,7 +161,7 @@ class Fields:
         if value is None:
             return
         if not isinstance(value, Seq):
-            raise self.fail(key, f"expected a list, got {type(value).__name__}")
+            raise self.fail(key, f"expected a list, got {_brief(value)}")
         for index, (item, at) in enumerate(zip(value, value.item_at, strict=True)):
             yield item, f"{self.where}.{key}[{index}]", at
 
@@ -187,6 +187,12 @@ class Fields:
         if not isinstance(value, Map) or not all(isinstance(v, str) for v in value.values()):
             raise self.fail(key, "expected a mapping of text to text; quote numbers and booleans")
         return dict(value)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Map | Seq):
+        return "a mapping" if isinstance(value, Map) else "a list"
+    return "nothing" if value is None else repr(value)
 
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

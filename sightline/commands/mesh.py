@@ -55,6 +55,7 @@ def render(
     """Print the Envoy configuration that istiod would make of the files."""
     from mesh.render.command import run
     from mesh.stack import ENDPOINTS
+    from mesh.tokens import ISSUER, TokenIssuer
 
     if output_format not in ("yaml", "json"):
         raise ValueError(f"--format: expected yaml or json, got {output_format!r}")
@@ -67,6 +68,8 @@ def render(
             mesh_config=values,
             role=role,
             as_json=output_format == "json",
+            jwks=TokenIssuer().jwks,
+            issuer=ISSUER,
         )
     )
 

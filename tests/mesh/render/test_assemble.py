@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from mesh.certificates import Authority
 from mesh.kustomize import load
@@ -18,6 +19,7 @@ from mesh.run.envoy import envoy_binary
 from mesh.run.files import ConfigFolder, secrets_for
 from mesh.stack import ENDPOINTS, component_folder, istio_folder
 from mesh.tokens import ISSUER, TokenIssuer
+from sightline.commands.mesh import render as render_command
 from tests.mesh.render.support import manager, rendered, resource
 
 ISTIO = istio_folder()
@@ -82,11 +84,49 @@ def test_notes_name_what_only_a_cluster_has() -> None:
     assert all(line.startswith("only in a cluster: ") and ".yaml:" in line for line in notes.splitlines())
 
 
+def test_the_command_prints_what_mesh_run_would_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `sightline mesh render` without arguments: with the key that this machine's tokens are signed with."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(typer.Exit) as end:
+        render_command()
+    assert end.value.exit_code == 0
+    key = json.loads(TokenIssuer().jwks)["keys"][0]["x"]
+    assert key in capsys.readouterr().out
+
+
 def test_a_wrong_role_or_component_is_one_line() -> None:
     assert render_files(role="egress")[0] == 1
     assert render_files(role="egress")[2] == "--role egress: expected one of ingress, outbound, inbound\n"
     with pytest.raises(MeshError, match=r"no component faults/none; there are .*faults/abort"):
         component_folder("faults/none", ISTIO)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (
+            "selector: {matchLabels: [a]}\naccessLogging: []",
+            "labels that Telemetry .* selects by must be a mapping",
+        ),
+        ("accessLogging: 3", "accessLogging: expected a list, got 3"),
+        ("accessLogging: {}", "accessLogging: expected a list, got a mapping"),
+        ("accessLogging: [~]", r"accessLogging\[0\]: expected a mapping, got nothing"),
+    ],
+)
+def test_a_wrong_type_is_said_in_yamls_words(spec: str, says: str) -> None:
+    with pytest.raises(MeshError, match=says):
+        rendered(resource("Telemetry", spec))
+
+
+def test_a_priority_that_is_no_number() -> None:
+    filters = [
+        resource("EnvoyFilter", f"priority: {p}\nconfigPatches: []", name=n)
+        for p, n in (("x", "a"), (1, "b"))
+    ]
+    with pytest.raises(MeshError, match="priority: expected a whole number"):
+        rendered(*filters)
 
 
 def test_every_problem_is_listed_not_only_the_first() -> None:
