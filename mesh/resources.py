@@ -127,11 +127,15 @@ def load_file(path: Path) -> list[Resource]:
 def read_text(path: Path) -> str:
     """The file's text, at most 5 MB."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise MeshError(f"{path}: {path.stat().st_size} bytes, a YAML file has at most {MAX_BYTES}")
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MeshError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # a device has no size, and no end
+        if len(content) > MAX_BYTES:
+            raise MeshError(f"{path}: a YAML file has at most {MAX_BYTES} bytes, this one has more")
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MeshError(f"{path}: not UTF-8 text, at byte {error.start}") from None
+    except OSError as error:
+        raise MeshError(f"{path}: {error.strerror or error}") from None
 
 
 def load_text(text: str, path: Path, first_line: int = 1) -> list[Resource]:

@@ -76,11 +76,17 @@ def _walk(folder: Path, inputs: Inputs) -> tuple[list[Path], list[Path]]:
     todo = [(folder, False)]
     while todo:
         current, owned = todo.pop()
-        if kustomize.find_file(current):
+        try:
+            entries = sorted(current.iterdir(), reverse=True)
+            built = kustomize.find_file(current) is not None
+            chart = (current / "Chart.yaml").is_file()
+        except OSError as error:
+            inputs.problem("SL-M001", MeshError(f"{current}: {error.strerror}"), current)
+            continue
+        if built:
             folders.append(current)
             owned = True  # its files belong to it, and patches among them are no whole objects
-        chart = (current / "Chart.yaml").is_file()
-        for entry in sorted(current.iterdir(), reverse=True):
+        for entry in entries:
             if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
                 if chart and entry.name == "templates":
                     inputs.skipped += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from mesh.resources import Map, MeshError, Position, Resource, Seq, load_file, l
 
 ORIGIN = "config.kubernetes.io/origin"
 TIMEOUT_S = 30
+MAX_WORDS = 300
 
 
 def build_with_kubectl(folder: Path, component: Path | None = None) -> list[Resource]:
@@ -44,8 +46,15 @@ def build_with_kubectl(folder: Path, component: Path | None = None) -> list[Reso
             raise MeshError(f"{folder}:1: kubectl kustomize took longer than {TIMEOUT_S} s") from None
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise MeshError(f"{folder}:1: kubectl kustomize: {lines[-1][:300]}")
+            raise MeshError(f"{folder}:1: kubectl kustomize: {_reason(lines[-1])}")
         return [_placed(resource, folder, scratch) for resource in load_text(done.stdout, folder)]
+
+
+def _reason(line: str) -> str:
+    """Of kubectl's last log line, the error, without the way to the folder, which is known."""
+    text = line.partition(' err="')[2].removesuffix('"').replace('\\"', '"') or line
+    text = re.sub(r".*couldn't make target for path '[^']*': ", "", text)
+    return text if len(text) <= MAX_WORDS else "... " + text[-MAX_WORDS:]  # the cause comes last
 
 
 def _placed(resource: Resource, folder: Path, scratch: Path) -> Resource:

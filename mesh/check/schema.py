@@ -46,6 +46,8 @@ def check(resource: Resource) -> Iterator[Finding]:
     if "v1" in versions and not resource.api_version.endswith("/v1"):
         what = f"{resource}: {resource.api_version}, and {resource.group}/v1 exists"
         yield finding("SL-M005", at(resource.body, "apiVersion"), what)
+    if not resource.name and not resource.metadata.get("generateName"):
+        yield finding("SL-M003", at(resource.body, "metadata"), f"{resource.kind}: metadata.name is missing")
     for error in _validator(file, known[name]).iter_errors(resource.body):
         yield from _explain(error, resource)
 

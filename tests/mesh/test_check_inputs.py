@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +39,7 @@ def _check(path: Path) -> tuple[Finding, ...]:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"\xff\xfe\x00", "utf-8"),
+        (b"\xff\xfe\x00", "not UTF-8 text, at byte 0"),
         (b"a: [1, 2", "not YAML"),
         (b"a:\n\t- b", "not YAML"),
         (b"apiVersion: v1\nkind: Service\nkind: Pod\n", "kind stands here twice"),
@@ -67,6 +69,44 @@ def test_a_hostile_file_is_one_line(content: bytes, says: str, tmp_path: Path) -
     assert found.code.id == "SL-M001"
     assert says in found.what
     assert "\n" not in found.what
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_device_without_end_is_read_no_further_than_a_file(tmp_path: Path) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 200_000_000, _))
+    try:
+        (found,) = _check(Path("/dev/zero"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, _))
+    assert found.what == "a YAML file has at most 5000000 bytes, this one has more"
+
+
+@pytest.mark.parametrize("metadata", ["metadata: {nmae: a}\n", "metadata: a\n", ""])
+def test_an_object_without_a_name(metadata: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        f"apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n{metadata}spec: {{mtls: {{mode: STRICT}}}}\n"
+    )
+    (found,) = _check(tmp_path)
+    assert (found.code.id, found.what) == ("SL-M003", "PeerAuthentication: metadata.name is missing")
+
+
+def test_a_folder_that_may_not_be_read_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "bad.yaml").write_text(BAD)
+    inside = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:
+        if self.name == "shut":  # whoever runs this may be root, who may read everything
+            raise PermissionError(13, "Permission denied", str(self))
+        return inside(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    bad, shut = _check(tmp_path)
+    assert (bad.code.id, shut.code.id, shut.what) == ("SL-M003", "SL-M001", "Permission denied")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +181,13 @@ def test_a_kustomization_that_can_not_be_built(text: str, says: str, tmp_path: P
     (found,) = _check(tmp_path)
     assert found.code.id == "SL-M006"
     assert says in found.what
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+def test_what_kubectl_refuses_is_named_to_its_end(tmp_path: Path) -> None:
+    _kustomization(tmp_path, "resorces: [peer.yaml]\n")
+    (found,) = _check(tmp_path)
+    assert found.what == 'kubectl kustomize: invalid Kustomization: json: unknown field "resorces"'
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
