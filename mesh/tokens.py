@@ -20,6 +20,7 @@ ISSUER = "https://cameras.example.com"  # as istio/base/ingress/request-authenti
 AUDIENCE = "sightline"
 KEY_ID = "local"
 DEFAULT_TTL_S = 3600
+MAX_TTL_S = 10 * 365 * 86400
 
 
 def default_state() -> Path:
@@ -49,6 +50,8 @@ class TokenIssuer:
         """
         if not camera:
             raise MeshError("a token needs a camera: --camera CAM")
+        if not abs(ttl_s) <= MAX_TTL_S:
+            raise MeshError(f"--ttl: expected seconds, at most {MAX_TTL_S} (ten years), got {ttl_s:g}")
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self.issuer,

@@ -60,7 +60,9 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
 
 def run(config: MeshConfig) -> int:
-    """Run the mesh until SIGINT or SIGTERM. Returns the exit status: 0, or 1 after a line that says why."""
+    """Run the mesh until SIGINT or SIGTERM. Returns the exit status: 0, or 1 after a line that says why.
+
+    Raises OSError for a folder of logs that can't be written."""
     try:
         with _stopped_by_signals() as stop, Mesh(config) as mesh:
             for line in describe(mesh):
@@ -73,7 +75,7 @@ def run(config: MeshConfig) -> int:
                 if line != shown:
                     config.log(line)
                     shown = line
-    except (MeshError, OSError, http.client.HTTPException) as error:
+    except (MeshError, http.client.HTTPException) as error:
         print(f"sightline mesh run: {error}", file=sys.stderr)
         return 1
     return 0

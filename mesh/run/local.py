@@ -223,7 +223,9 @@ class Mesh:
             except MeshError as error:
                 first, *more = str(error).splitlines()
                 rest = f" (and {len(more)} more)" if more else ""
-                self.config.log(f"mesh: the last good configuration stays: {first}{rest}")
+                named = any(first.startswith(str(path)) for path in fresh.files)
+                where = "" if named else f"{changed(times, now)}: "  # Envoy and kustomize know no files
+                self.config.log(f"mesh: the last good configuration stays: {where}{first}{rest}")
             except OSError as error:
                 if self._stop.is_set():
                     return

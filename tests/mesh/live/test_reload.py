@@ -121,6 +121,7 @@ def test_a_bad_edit_keeps_the_last_good_configuration(
         wait_for(lambda: bool(lines))
         assert lines[0].startswith("mesh: the last good configuration stays: ")
         assert says in lines[0]
+        assert file.name in lines[0]
         caller.many(100)
         assert v1.calls > 50
         file.write_text(good.replace("weight: 80", "weight: 0"))

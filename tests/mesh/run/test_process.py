@@ -15,7 +15,7 @@ import pytest
 
 from mesh.render.topology import Address
 from mesh.resources import MeshError
-from mesh.run import Mesh, MeshConfig, status_line
+from mesh.run import Mesh, MeshConfig, run, status_line
 from mesh.run.folders import PREFIX, sweep
 from mesh.run.stats import MeshStats
 from mesh.stack import istio_folder, stack_topology
@@ -90,6 +90,14 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
             MeshError, match=rf"{address} \(gateway port 443\) can't be listened on: Address already"
         ):
             Mesh(config(tmp_path, topology=where)).__enter__()
+
+
+def test_logs_in_the_place_of_a_file_are_left_to_the_command_to_tell(tmp_path: Path) -> None:
+    """Which says them as all others: without the number of the error."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileExistsError):
+        run(config(tmp_path, logs=file))
 
 
 def test_nothing_is_left_when_the_start_fails(tmp_path: Path) -> None:
