@@ -6,6 +6,7 @@ camera ── relay ── v1                                     without
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mesh.render.topology import Address
     from mesh.run import Mesh
 
+CAMERA_LIFETIME = dt.timedelta(days=365)  # of a certificate that goes with the stack
 READY_TIMEOUT_S = 180.0  # TensorFlow's import, the model's load and warm-up on a slow machine
 
 
@@ -166,9 +168,21 @@ def join(
         gateway = mesh.topology.gateway
         assert gateway is not None
         (listen,) = gateway.listen.values()
-        security = Security(ca=mesh.ca_file, token_of=mesh.issuer.token)
+        security = camera_security(mesh)
         targets = (_relay_target(ports), Target(ENVOY, str(stats)))
         yield Entrance(str(listen), security, lambda: _check(children, mesh), targets)
+
+
+def camera_security(mesh: Mesh) -> Security:
+    """How cameras get in. The certificate, which goes with the mesh, is what its gateway asks for with the component
+    tls/mutual, and ignores without."""
+    from mesh.certificates import write_private
+
+    own = mesh.gateway_authority.issue(names=["localhost"], lifetime=CAMERA_LIFETIME)
+    cert, key = mesh.folder / "camera.pem", mesh.folder / "camera-key.pem"
+    write_private(cert, own.certificate)
+    write_private(key, own.key)
+    return Security(ca=mesh.ca_file, token_of=mesh.issuer.token, cert=cert, key=key)
 
 
 def _relay_target(ports: Ports) -> Target:

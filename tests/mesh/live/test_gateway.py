@@ -14,6 +14,7 @@ import pytest
 
 from mesh.certificates import Authority
 from mesh.run import Mesh
+from sightline.stack import camera_security
 from tests.mesh.live.support import DETECT, ISTIO, Camera, FakeServer, component, operation, running, topology
 
 OK = grpc.StatusCode.OK
@@ -131,5 +132,11 @@ def test_mutual_tls_asks_for_a_certificate(relay: FakeServer, tmp_path: Path) ->
             own = authority.issue(names=["box-1.example.com"])
             with Camera(mesh, token, key=own.key, chain=own.certificate) as camera:
                 assert camera.code() is code
+        stack = camera_security(mesh)  # what `sightline up` gives its cameras
+        assert stack.key is not None
+        assert stack.cert is not None
+        with Camera(mesh, token, key=stack.key.read_text(), chain=stack.cert.read_text()) as camera:
+            assert camera.code() is OK
+        assert stack.key.stat().st_mode & 0o077 == 0
     with running(topology({}, relay), tmp_path) as mesh, Camera(mesh, mesh.issuer.token("cam-1")) as camera:
         assert camera.code() is OK
