@@ -32,7 +32,9 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))
         if not self.steps or not rising or self.steps[0] < 0 or self.steps[-1] > 100:
-            raise ValueError(f"--steps: expected rising percentages from 0 to 100, got {self.steps}")
+            raise ValueError(
+                f"--steps: expected rising percentages from 0 to 100, got {', '.join(map(str, self.steps))}"
+            )
         if not 0 < self.hold_s <= 600:
             raise ValueError(f"--hold: expected more than 0 s, to 10 minutes, got {self.hold_s:g} s")
         if self.steps[0] == 0 and self.gates.agreement is None:

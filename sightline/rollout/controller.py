@@ -48,6 +48,7 @@ class _Step:
     asked_s: float | None = None  # when the mesh was last told this weight
     skip: bool = False
     lost: str = ""
+    verdict: str = ""
     checks: list[Check] = field(default_factory=list)
 
 
@@ -89,7 +90,11 @@ class Controller:
                 state.step += 1
             else:
                 self._at_promotion(state)
-                state.phase, state.reason = Phase.PROMOTED, f"every gate passed at {weight} %"
+                passed = step.verdict == PASS
+                state.reason = (
+                    f"every gate passed at {weight} %" if passed else f"a person promoted it at {weight} %"
+                )
+                state.phase = Phase.PROMOTED
                 self._store.save(state)
         self._say(f"{state.phase:<9} {state.reason}")
         return state
@@ -102,14 +107,15 @@ class Controller:
             reading = self._read(step)
             if reading is not None and self._in_force(step, reading):
                 checks = self._judged(step, reading)
-                verdict = verdict_of(checks) if checks else PASS
+                verdict = step.verdict = verdict_of(checks) if checks else PASS
                 held_s = self._clock.now() - step.began_s
                 self._record(step, reading, verdict, held_s)
                 if verdict == FAIL:
                     return Phase.ROLLED_BACK, "; ".join(c.text for c in checks if c.verdict == FAIL)
                 if self._state.phase is not Phase.PAUSED:
                     if step.skip or (verdict == PASS and held_s >= self._config.hold_s):
-                        self._say(f"passed    {step.weight} %: " + "; ".join(_short(c) for c in checks))
+                        how = "let go   " if verdict != PASS else "passed   "
+                        self._say(f"{how} {step.weight} %: " + "; ".join(_short(c) for c in checks))
                         return None
                     if undecided(checks) and held_s >= PATIENCE * self._config.hold_s:
                         waiting = "; ".join(c.text for c in checks if c.verdict != PASS)

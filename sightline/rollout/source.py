@@ -21,6 +21,7 @@ from sightline.rollout.gates import Gates
 
 TIMEOUT_S = 5.0
 LEAST_WINDOW_S = 1.0
+STACK = "does `sightline up` still run?"
 GIVEN_UP = "upstream_rq_tx_reset"  # Envoy's word
 # No proxy of the environment's: the relay is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -123,8 +124,7 @@ class LocalSource:
             stats = admin.stats(prefix + rf"(grpc\.(success|failure|1|3)|{GIVEN_UP})$")
             weight = served_weight(admin, self._to)
         except GONE as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise SourceLost(f"Envoy does not answer ({reason}): does `sightline up` still run?") from None
+            raise SourceLost(f"Envoy does not answer ({_reason(error)}): {STACK}") from None
         counts: dict[str, Counter[str]] = {}
         for name, value in stats.items():
             counts.setdefault(name.split("|")[2], Counter())[name.rpartition(".")[2]] += int(value)
@@ -166,4 +166,10 @@ def _get(url: str) -> str:
             raise ValueError(f"the relay refuses the gates: {body}") from None
         raise SourceLost(f"the relay answers {error.code}: {body[:200]}") from None
     except (OSError, ValueError) as error:
-        raise SourceLost(f"the relay does not answer: {getattr(error, 'reason', error)}") from None
+        raise SourceLost(f"the relay does not answer ({_reason(error)}): {STACK}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The system's words, which urllib wraps once more."""
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -82,9 +82,9 @@ class FileStore:
         try:
             found = json.loads(self._state.read_text())
             state = State(**{**found, "phase": Phase(found["phase"])})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self._state}: not the state of a rollout ({error}); remove it") from None
         self._report = Path(state.report)
         return state

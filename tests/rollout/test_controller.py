@@ -261,6 +261,12 @@ def test_people_pause_promote_and_abort() -> None:
     assert world.steps == [5, 0]
 
 
+def test_a_step_that_a_person_ended_is_not_said_to_have_passed() -> None:
+    world = World(frames=0.0, commands={float(second): Command.PROMOTE for second in range(3, 60)})
+    assert world.run().reason == "a person promoted it at 100 %"
+    assert not any(line.startswith("passed") for line in world.said)
+
+
 def test_a_gate_that_fails_in_a_pause_goes_back() -> None:
     world = World(commands={3.0: Command.PAUSE})
     before = world.sleep

@@ -87,6 +87,8 @@ def nobody() -> Iterator[str]:
         (("detect", "a.jpg", "--token=gone"), "--token gone: No such file or directory"),
         (("detect", "a.jpg", "--ca=gone"), "--ca gone: No such file or directory"),
         (("detect", "a.jpg", "--max-age=-1"), "max_age: expected 0 to 3600 seconds, got -1"),
+        (("rollout", "start", "--steps=50,20"), "--steps: expected rising percentages from 0 to 100, got 50, 20"),
+        (("rollout", "abort", "--folder=text.pt"), "text.pt: no rollout runs here"),
         (("detect", "a.jpg", "--imgsz=-3"), "imgsz: expected 0 to 65535, got -3"),
         (("detect", "a.jpg", "--wait=0"), "wait: expected more than 0 seconds, got 0"),
     ],
@@ -260,7 +262,6 @@ def test_help_is_there(tmp_path: Path, main: Main, command: tuple[str, ...]) -> 
         ("ultralytics", "export", ("export", "--weights=demo", "--out=x")),
         ("tensorflow", "serving", ("export", "--weights=demo", "--out=x")),
         ("onnxruntime", "bench", ("bench", "engine")),
-        ("jwt", "mesh", ("mesh", "token", "--camera=door")),
     ],
 )
 def test_a_package_that_is_not_installed(
