@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.render.context import Context, Json
 from mesh.render.fields import Fields
-from mesh.resources import Resource
+from mesh.resources import Map, Resource
 
 MANAGER = "envoy.filters.network.http_connection_manager"
 CONTEXTS = ("ANY", "GATEWAY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND")
@@ -53,6 +53,10 @@ def _patch(entry: Fields, proxy: Proxy) -> None:
     with entry.fields("patch") as patch:
         operation = patch.text("operation", choices=(*INSERTS, "MERGE", "REMOVE"))
         value = copy.deepcopy(patch.take("value"))
+        if operation != "REMOVE" and not isinstance(value, Map):
+            raise patch.fail("value", f"expected a mapping to {operation}")
+        if operation in INSERTS and not isinstance(value.get("name"), str):
+            raise patch.fail("value", f"expected a filter with a name to {operation}")
     match = entry.fields("match")
     with match:
         here = match.text("context", "ANY", choices=CONTEXTS) in {"ANY", proxy.context}
@@ -84,10 +88,13 @@ def _listener(match: Fields, apply_to: str, operation: str, value: Any, proxy: P
                 name = sub.text("name")
     if apply_to == "NETWORK_FILTER" and operation != "MERGE":
         raise match.fail("filterChain", "NETWORK_FILTER: only MERGE is translated")
+    typed = value.get("typed_config", {}) if apply_to == "NETWORK_FILTER" else {}
+    if not isinstance(typed, dict):
+        raise match.fail("filterChain", "the patch's typed_config must be a mapping")
     for number, manager in proxy.managers if proxy else []:
         if port in {None, number}:
             if apply_to == "NETWORK_FILTER":
-                merge(manager, (value or {}).get("typed_config", {}))
+                merge(manager, typed)
             else:
                 _filters(manager["http_filters"], name, operation, value, match)
 
@@ -153,7 +160,7 @@ def _cluster(match: Fields, value: Any, proxy: Proxy | None) -> None:
 
 def merge(into: Json, value: Any) -> None:
     """protobuf's merge: messages merge, repeated fields append, scalars replace."""
-    for key, new in (value or {}).items():
+    for key, new in value.items():
         old = into.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             merge(old, new)

@@ -129,6 +129,24 @@ def test_a_priority_that_is_no_number() -> None:
         rendered(*filters)
 
 
+@pytest.mark.parametrize(
+    ("target", "patch", "says"),
+    [
+        ("HTTP_FILTER", "{operation: INSERT_FIRST}", "patch.value: expected a mapping to INSERT_FIRST"),
+        (
+            "HTTP_FILTER",
+            "{operation: INSERT_FIRST, value: {}}",
+            "expected a filter with a name to INSERT_FIRST",
+        ),
+        ("HTTP_FILTER", "{operation: MERGE, value: x}", "patch.value: expected a mapping to MERGE"),
+        ("NETWORK_FILTER", "{operation: MERGE, value: {typed_config: x}}", "typed_config must be a mapping"),
+    ],
+)
+def test_a_patch_that_is_none(target: str, patch: str, says: str) -> None:
+    with pytest.raises(MeshError, match=says):
+        rendered(resource("EnvoyFilter", f"configPatches: [{{applyTo: {target}, patch: {patch}}}]"))
+
+
 def test_every_problem_is_listed_not_only_the_first() -> None:
     spec = "hosts: [tf-serving]\nhttp:\n- corsPolicy: {}\n  delegate: {}\n  route: [{destination: {host: tf-serving}}]"
     with pytest.raises(MeshError) as error:
