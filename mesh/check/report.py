@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from mesh.check.findings import Finding, Severity
 
+INDENT = " " * 6
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold blue"}
 
 
@@ -33,7 +33,9 @@ def print_text(findings: Sequence[Finding], summary: str, console: Console) -> N
             explained.add(found.code.id)
             body = Text("why ", style="dim").append(found.code.why, style="dim")
             body.append("\nfix ", style="green").append(found.fix, style="default")
-            console.print(Padding(body, (0, 0, 0, 6)))
+            for line in body.wrap(console, console.width - len(INDENT)):
+                line.rstrip()
+                console.print(Text(INDENT).append_text(line), soft_wrap=True)
     counts = Counter(found.severity for found in findings)
     said = (
         ", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in Severity if counts[s]) or "no findings"

@@ -92,6 +92,14 @@ def test_an_object_without_a_name(metadata: str, tmp_path: Path) -> None:
     assert (found.code.id, found.what) == ("SL-M003", "PeerAuthentication: metadata.name is missing")
 
 
+def test_no_line_of_the_text_ends_in_blanks(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD)
+    out = io.StringIO()
+    run([tmp_path], console=Console(file=out, width=60))
+    assert "      why " in out.getvalue()
+    assert not [line for line in out.getvalue().splitlines() if line != line.rstrip()]
+
+
 def test_a_folder_that_may_not_be_read_does_not_hide_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
