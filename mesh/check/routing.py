@@ -104,6 +104,8 @@ def _covers(wide: Map, narrow: Map) -> bool:
 
 
 def _rules(service: Resource, rules: list[Map], world: World) -> Iterator[Finding]:
+    if not any(service.spec.get(key) for key in ("http", "tls", "tcp")):
+        yield finding("SL-M209", at(service.body, "spec"), f"{service} has no rules: none of http, tls, tcp")
     for rule in rules:
         if not any(has(rule, key) for key in ENDS):
             yield finding("SL-M209", rule.at, "this rule has none of " + ", ".join(ENDS))
