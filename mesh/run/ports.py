@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -60,8 +61,9 @@ def check_free(topology: Topology) -> None:
         try:
             socket.create_server((address.host, address.port), family=_family(address.host)).close()
         except OSError as error:
+            reason = os.strerror(error.errno or 0)  # create_server's own text has the address once more
             raise MeshError(
-                f"{address} ({use}) can't be listened on: {error.strerror}; give it another port in the endpoints file"
+                f"{address} ({use}) can't be listened on: {reason}; give it another port in the endpoints file"
             ) from None
 
 

@@ -87,7 +87,8 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         address = Address("127.0.0.1", taken.getsockname()[1])
         where = stack_topology({"v1": [APP], "v2": [APP]}, APP, gateway=address)
         with pytest.raises(
-            MeshError, match=rf"{address} \(gateway port 443\) can't be listened on: Address already"
+            MeshError,
+            match=rf"{address} \(gateway port 443\) can't be listened on: Address already in use; give",
         ):
             Mesh(config(tmp_path, topology=where)).__enter__()
 
