@@ -7,10 +7,14 @@ reports answers. All state lies behind one condition; the caller's iterator take
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from client.age_control import AgeControl
 from client.ledger import Entry
@@ -22,6 +26,7 @@ from client.types import Account, DropReason, Result, Source
 
 DEFAULT_TARGET = "127.0.0.1:8600"  # where `sightline relay` listens
 MAX_UNREAD = 1024  # results and frames that may pile up before the source is made to wait
+EXIT_S = 6.0  # for the threads of streams at the program's end; OpenCV may wait 5 s for a camera
 
 
 class DetectionStream:
@@ -61,6 +66,7 @@ class DetectionStream:
         self._sender = Sender(self._state, target, self.config, source, reporting)
         self._capture_thread = self._thread("capture", self._capture)
         self._send_thread = self._thread("send", self._send)
+        _streams.add(self)
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=run, name=f"{name} {self._source.camera_id}", daemon=True)
@@ -220,6 +226,25 @@ class DetectionStream:
             self._source.close()
             with state.cond:
                 state.end()
+
+
+_streams: WeakSet[DetectionStream] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the streams that are left: Python kills daemon threads at its end, and in OpenCV's C++ that is an abort."""
+    threads = [t for s in _streams for t in (s._capture_thread, s._send_thread) if t.is_alive()]
+    for stream in _streams:
+        if (
+            stream._send_thread.is_alive()
+        ):  # in a forked process it is not, and the stream's lock may be held for ever
+            stream.stop()
+            stream._source.close()
+    end_s = time.monotonic() + EXIT_S
+    with contextlib.suppress(KeyboardInterrupt):
+        for thread in threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
 
 
 __all__ = ["DEFAULT_TARGET", "DetectionStream", "StreamConfig"]
