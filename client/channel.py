@@ -7,6 +7,7 @@ import re
 import grpc
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a Frame or Result; gRPC's own default of 4 MiB refuses large frames
+MOST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 16)  # the rest of a message is far smaller
 
 CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

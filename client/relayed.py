@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from client.channel import CHANNEL_OPTIONS, status_line
+from client.channel import CHANNEL_OPTIONS, MOST_IMAGE_BYTES, status_line
 from client.predict import to_detections
 from client.security import Security
 from client.transport import Answer, Listener, Outgoing, SourceReport
@@ -85,6 +85,11 @@ class RelayConnection:
         """Send one frame as soon as those before it are on their way."""
         if self._closing:
             self._listener.answered(frame.seq, Answer.dropped(DropReason.UNSENT))
+        elif (
+            size := len(frame.image)
+        ) > MOST_IMAGE_BYTES:  # gRPC would end the stream, and lose other frames too
+            error = f"image: {size} bytes; a relay takes up to {MOST_IMAGE_BYTES}"
+            self._listener.answered(frame.seq, Answer.errored("INVALID_ARGUMENT", error))
         else:
             self._frames.put(frame)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from client.channel import MAX_MESSAGE_BYTES, split_address
+from client.channel import MOST_IMAGE_BYTES, split_address
 from model.contract import MODEL_NAME, SIGNATURE
 
 MAX_SHADOW_PAIRS = 32
-MOST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 16)  # the rest of a message is far smaller
 
 
 @dataclass(frozen=True)

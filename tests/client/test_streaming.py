@@ -68,6 +68,17 @@ def reasons(results: list[Result]) -> set[str]:
     return {str(result.reason) for result in results if result.status is Status.DROPPED}
 
 
+def test_an_image_larger_than_a_message_is_an_error_of_its_frame_alone(relay: RelayThread) -> None:
+    source = NumberSource(6, image=lambda number: image_of(number, 20 << 20 if number == 2 else 1000))
+    stream = DetectionStream(source, relay.target, FILE)
+    results = run(stream)
+    assert [result.status for result in results] == [Status.DELIVERED] * 2 + [Status.ERRORED] + [
+        Status.DELIVERED
+    ] * 3
+    assert results[2].error == "INVALID_ARGUMENT: image: 20971520 bytes; a relay takes up to 16711680"
+    assert stream.reconnects == 0
+
+
 @pytest.mark.parametrize("as_content", [False, True])
 def test_file_all_frames_delivered_in_order(
     server: FakeModelServer, relay: RelayThread, as_content: bool
