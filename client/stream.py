@@ -7,26 +7,22 @@ reports answers. All state lies behind one condition; the caller's iterator take
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Self
-from weakref import WeakSet
 
 from client.age_control import AgeControl
 from client.ledger import Entry
 from client.sender import ReportingSource, Sender
 from client.stream_config import StreamConfig
+from client.stream_exit import end_at_exit
 from client.stream_state import StreamState
 from client.transport import Answer, Transport
-from client.types import Account, DropReason, Result, Source
+from client.types import Account, DropReason, Frame, Result, Source
 
 DEFAULT_TARGET = "127.0.0.1:8600"  # where `sightline relay` listens
 MAX_UNREAD = 1024  # results and frames that may pile up before the source is made to wait
-EXIT_S = 6.0  # for the threads of streams at the program's end; OpenCV may wait 5 s for a camera
 
 
 class DetectionStream:
@@ -51,6 +47,8 @@ class DetectionStream:
     def __init__(
         self, source: Source, target: str | Transport = DEFAULT_TARGET, config: StreamConfig | None = None
     ) -> None:
+        if isinstance(source, str):
+            raise TypeError("source: expected a Source, got a text; client.open_source makes one of it")
         if isinstance(target, str):
             from client.relayed import RelayTransport
 
@@ -66,7 +64,7 @@ class DetectionStream:
         self._sender = Sender(self._state, target, self.config, source, reporting)
         self._capture_thread = self._thread("capture", self._capture)
         self._send_thread = self._thread("send", self._send)
-        _streams.add(self)
+        end_at_exit(self)
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=run, name=f"{name} {self._source.camera_id}", daemon=True)
@@ -94,7 +92,12 @@ class DetectionStream:
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The same results for an asyncio program. Leaving the loop early stops the stream."""
         state, loop, fresh = self._state, asyncio.get_running_loop(), asyncio.Event()
-        state.wake_async = lambda: loop.call_soon_threadsafe(fresh.set)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(fresh.set)
+
+        with state.cond:
+            state.wakes.add(wake)
         try:
             while True:
                 fresh.clear()
@@ -105,7 +108,8 @@ class DetectionStream:
                 else:
                     return
         finally:
-            state.wake_async = None
+            with state.cond:
+                state.wakes.discard(wake)
             self.stop()
 
     @property
@@ -174,6 +178,13 @@ class DetectionStream:
     ) -> None:
         self.close()
 
+    def leave(self) -> list[threading.Thread]:
+        """`stop`, and the source with it; the threads that are still at work."""
+        if self._send_thread.is_alive():  # in a forked process it is not, and the lock may be held for ever
+            self.stop()
+            self._source.close()
+        return [thread for thread in (self._capture_thread, self._send_thread) if thread.is_alive()]
+
     def _source_changed(self) -> None:
         with self._state.cond:
             self._state.changed()
@@ -183,6 +194,11 @@ class DetectionStream:
         state = self._state
         try:
             for seq, frame in enumerate(self._source.frames()):
+                if not isinstance(frame, Frame):
+                    what = f"a {type(frame).__name__}"
+                    raise TypeError(
+                        f"frames() of {self._source.camera_id}: expected a client.Frame, got {what}"
+                    )
                 with state.cond:
                     if not self._take_in(Entry(frame, seq)):
                         break
@@ -226,25 +242,6 @@ class DetectionStream:
             self._source.close()
             with state.cond:
                 state.end()
-
-
-_streams: WeakSet[DetectionStream] = WeakSet()
-
-
-@atexit.register
-def _end_all() -> None:
-    """End the streams that are left: Python kills daemon threads at its end, and in OpenCV's C++ that is an abort."""
-    threads = [t for s in _streams for t in (s._capture_thread, s._send_thread) if t.is_alive()]
-    for stream in _streams:
-        if (
-            stream._send_thread.is_alive()
-        ):  # in a forked process it is not, and the stream's lock may be held for ever
-            stream.stop()
-            stream._source.close()
-    end_s = time.monotonic() + EXIT_S
-    with contextlib.suppress(KeyboardInterrupt):
-        for thread in threads:
-            thread.join(max(0.0, end_s - time.monotonic()))
 
 
 __all__ = ["DEFAULT_TARGET", "DetectionStream", "StreamConfig"]

@@ -37,7 +37,7 @@ class StreamState:
         self.hurry = False  # whoever pauses before the next attempt to connect shall go on
         self.ended = False
         self.error: Exception | None = None
-        self.wake_async: Callable[[], object] | None = None
+        self.wakes: set[Callable[[], object]] = set()  # of asyncio programs that wait for a result
         self.retry_source: Callable[[], object] = lambda: None
 
     @property
@@ -106,7 +106,7 @@ class StreamState:
     def changed(self) -> None:
         """Wake whoever waits for something."""
         self.cond.notify_all()
-        if (wake := self.wake_async) is not None:
+        for wake in self.wakes:
             with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits there
                 wake()
 

@@ -191,6 +191,23 @@ def test_a_source_without_frames_ends_the_stream() -> None:
     assert stream.account.captured == 0
 
 
+def test_a_source_that_gives_something_else_than_frames_is_told_and_nobody_waits() -> None:
+    class Pictures(NumberSource):
+        def frames(self) -> Iterator[Frame]:
+            yield from super().frames()
+            yield np.zeros((2, 2, 3), np.uint8)  # type: ignore[misc]
+
+    stream = DetectionStream(Pictures(1, live=True), MemoryTransport(), StreamConfig(drain_s=0.1))
+    with (
+        pytest.raises(TypeError, match=r"frames\(\) of camera: expected a client.Frame, got a ndarray"),
+        stream,
+    ):
+        list(stream)
+    assert stream.account.balanced
+    with pytest.raises(TypeError, match=r"expected a Source, got a text; client.open_source makes one of it"):
+        DetectionStream("clip.mp4", MemoryTransport())  # type: ignore[arg-type]
+
+
 def test_a_caller_who_never_reads_holds_the_source() -> None:
     config = StreamConfig(max_age_s=0, drain_s=0.1)
     stream = DetectionStream(NumberSource(None, live=True), MemoryTransport(), config)

@@ -377,6 +377,19 @@ def test_async_for(relay: RelayThread) -> None:
     assert [len(results) for results in asyncio.run(main())] == [20] * 10
 
 
+def test_two_async_fors_share_the_results_of_one_stream(relay: RelayThread) -> None:
+    async def main() -> tuple[list[int], list[int]]:
+        stream = DetectionStream(NumberSource(20, interval_s=0.01), relay.target, FILE)
+
+        async def collect() -> list[int]:
+            return [result.frame.frame_id async for result in stream]
+
+        return await asyncio.wait_for(asyncio.gather(collect(), collect()), 10)
+
+    first, second = asyncio.run(main())
+    assert sorted(first + second) == list(range(20))
+
+
 def test_leaving_an_async_for_early_stops_the_stream(relay: RelayThread) -> None:
     async def main() -> DetectionStream:
         stream = DetectionStream(NumberSource(None, live=True, interval_s=0.01), relay.target, FILE)
