@@ -63,7 +63,8 @@ class AnnotatedImages(Sink[Result]):
         """Draw and write one picture."""
         picture = drawn(item)
         target = self._target(item)
-        done, data = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if target.suffix == ".jpg" else []
+        done, data = cv2.imencode(target.suffix, picture, options)
         if not done:
             raise SinkError(f"cannot encode {target}")
         target.write_bytes(data.tobytes())

@@ -105,6 +105,16 @@ class Webhook(Sink[bytes]):
 
 def _reason(error: Exception) -> str:
     """A failed connection in a few words, without the URL."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no TLS with it; is it http:// there?"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closes the connection without an answer"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what it answers is no HTTP"
     number = getattr(error, "errno", None) or 0  # negative where a name is unknown
     text = os.strerror(number) if number > 0 else getattr(error, "strerror", None)
     return text or type(error).__name__

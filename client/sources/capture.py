@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,15 +24,29 @@ DEFAULT_FPS = 25.0
 OLDEST_STAMP_S = 5.0
 
 
+class _Quiet:
+    """How many threads want OpenCV's own log to be off; it has one level for all of them."""
+
+    lock = threading.Lock()
+    wanted = 0
+    level = 0  # before the first of them
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """OpenCV's own log off: it warns on stderr about what we say in one line ourselves."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    with _Quiet.lock:
+        if not _Quiet.wanted:
+            _Quiet.level = cv2.utils.logging.getLogLevel()
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _Quiet.wanted += 1
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        with _Quiet.lock:
+            _Quiet.wanted -= 1
+            if not _Quiet.wanted:
+                cv2.utils.logging.setLogLevel(_Quiet.level)
 
 
 def open_file(path: Path) -> cv2.VideoCapture | None:
@@ -81,8 +96,9 @@ def grab(capture: cv2.VideoCapture) -> tuple[float, float] | None:
     reads and decodes it, all in this call: its CPU time is what was not waiting, and 0 stands for when it was read.
     """
     cpu_s = time.thread_time()
-    if not capture.grab():
-        return None
+    with quiet():  # it tells a camera that gives nothing
+        if not capture.grab():
+            return None
     now_s = time.monotonic()
     if capture.getBackendName() != "V4L2":
         return now_s - (time.thread_time() - cpu_s), 0.0

@@ -168,6 +168,29 @@ def test_a_webhook_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("scheme", "says", "problem"),
+    [
+        ("http", b"", "it closes the connection without an answer"),
+        ("http", b"hello\r\n\r\n", "what it answers is no HTTP"),
+        ("https", b"hello\r\n\r\n", "no TLS with it; is it http:// there?"),
+    ],
+)
+def test_what_is_no_webhook_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, says: bytes, problem: str
+) -> None:
+    monkeypatch.setattr(webhook_module, "ATTEMPTS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        queued = QueuedSink(Webhook(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/"), 2)
+        queued.write(delivered(frame(1)))
+        other, _ = server.accept()
+        with other:
+            other.recv(65536)
+            other.sendall(says)
+        queued.close()
+    assert queued.problem == problem
+
+
+@pytest.mark.parametrize(
     "url", ["", "ftp://host/", "http://", "http://host:port/", "http://[::1/", "host/x", "http://a..b/secret"]
 )
 def test_a_webhook_needs_a_url(url: str) -> None:

@@ -118,6 +118,15 @@ def test_a_video_on_a_full_disk_is_counted_as_lost(tmp_path: Path, capfd: pytest
 # --- images -----------------------------------------------------------------------------------------------
 
 
+def test_a_png_stays_one_and_opencv_says_nothing_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with AnnotatedImages(tmp_path) as sink:
+        sink.write(delivered(frame(1, jpeg=png(picture(3)), name="a.png"), detections(PERSON)))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_images_keep_their_names(tmp_path: Path) -> None:
     image = picture(0, (160, 120))
     with AnnotatedImages(tmp_path / "out") as sink:

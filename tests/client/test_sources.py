@@ -25,7 +25,7 @@ from client.sources import (
 )
 from client.sources import live as live_module
 from client.sources import video as video_module
-from client.sources.capture import retrieve
+from client.sources.capture import quiet, retrieve
 from client.sources.header import read_header
 from client.sources.images import decode
 from client.types import Frame
@@ -423,6 +423,43 @@ def test_a_network_cameras_frame_is_as_old_as_the_work_on_it_and_not_the_wait_fo
     assert frame.captured_s - before_s >= 0.1
     assert frame.decoded_s - frame.captured_s >= 0.03
     assert frame.read_s == 0
+
+
+def test_a_camera_that_gives_nothing_any_more_is_left_without_a_word_of_opencvs(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    part = b"--f\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg(picture()) + b"\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=f\r\n\r\n"
+                    + 20 * part
+                )
+                connection.recv(65536)
+                connection.recv(65536)  # until the camera is left
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        source = cast(LiveSource, open_source(url, SourceOptions(read_timeout_s=0.5)))
+        frames = source.frames()
+        next(frames)
+        threading.Timer(0.2, source.close).start()
+        list(frames)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_threads_that_want_opencv_quiet_leave_its_log_as_it_was() -> None:
+    level = cv2.utils.logging.getLogLevel()
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    second.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == level
 
 
 def test_a_real_stream_over_http_comes_back(tmp_path: Path, hasty: None) -> None:
