@@ -94,7 +94,7 @@ class _Run:
             while not self._ended(started_s, stop):
                 if time.monotonic() >= next_s:
                     next_s += STATUS_EVERY_S
-                    _say(console, status_line(self._reports(), time.monotonic()))
+                    _say(console, status_line(self._reports(), time.monotonic(), self._lost()))
 
     def finish(self) -> None:
         """Stop the cameras, settle their frames, close the sinks."""
@@ -119,7 +119,7 @@ class _Run:
         common = {report.error for report in reports}
         if len(common) == 1 and reports[0].error:  # one reason for all of them: say it once
             failures = [reports[0].error]
-        failures += [sink.error for sink in sinks if sink.error]
+        failures += self._lost()
         if account.delivered == 0 and not failures:
             worst = tally.errors.most_common(1)
             failures.append(
@@ -170,8 +170,8 @@ class _Run:
     def _rolling(self, console: Console) -> RenderableType:
         reports, now = self._reports(), time.monotonic()
         if len(reports) > 1:
-            return status_table(reports, now, console)
-        return Text(status_line(reports, now))
+            return status_table(reports, now, console, self._lost())
+        return Text(status_line(reports, now, self._lost()))
 
     def _reports(self) -> tuple[CameraReport, ...]:
         return tuple(replace(c.report, error=self._explain(c.error)) for c in self._cameras)
@@ -194,6 +194,10 @@ class _Run:
 
     def _sinks(self) -> list[QueuedSink[Any]]:
         return [*self._shared, *(sink for camera in self._cameras for sink in camera.sinks)]
+
+    def _lost(self) -> list[str]:
+        """Why sinks failed."""
+        return [sink.error for sink in self._sinks() if sink.error]
 
     def _notes(self) -> tuple[str, ...]:
         told = (choice.unmatched() for choice in self._choices)

@@ -151,9 +151,9 @@ class DetectConfig:
     def __post_init__(self) -> None:
         if not self.cameras:
             raise ValueError("sources: expected at least one, such as 0, clip.mp4, a folder or synthetic")
-        if self.duration_s < 0:
+        if not self.duration_s >= 0:
             raise ValueError(f"duration: expected 0 or more seconds, got {self.duration_s:g}")
-        if self.wait_s <= 0:
+        if not self.wait_s > 0:
             raise ValueError(f"wait: expected more than 0 seconds, got {self.wait_s:g}")
         if self.server:
             split_address(self.server, "server")

@@ -26,8 +26,9 @@ from client.types import Account
 NARROWER = ("control", "objects/frame", "late", "model", "p50")
 
 
-def status_line(cameras: Sequence[CameraReport], now: float) -> str:
-    """The state of a run in one line: the last 5 seconds, and the counts so far. `now`: time.monotonic()."""
+def status_line(cameras: Sequence[CameraReport], now: float, lost: Sequence[str] = ()) -> str:
+    """The state of a run in one line: the last 5 seconds, and the counts so far. `now`: time.monotonic(); `lost`: why
+    sinks failed."""
     total, tally = sum_accounts(c.account for c in cameras), Tally.merged(c.tally for c in cameras)
     fps, p50_s, p99_s = tally.recent_figures(now)
     states = Counter(camera.state for camera in cameras)
@@ -44,10 +45,13 @@ def status_line(cameras: Sequence[CameraReport], now: float) -> str:
     ]  # fmt: skip
     if tally.errors:
         parts.append(f"last error: {next(reversed(tally.errors))}")
+    parts += [f"not written: {why}" for why in lost]
     return printable(" | ".join(part for part in parts if part))
 
 
-def status_table(cameras: Sequence[CameraReport], now: float, console: Console) -> Table:
+def status_table(
+    cameras: Sequence[CameraReport], now: float, console: Console, lost: Sequence[str] = ()
+) -> Table:
     """The same for a terminal, a row per camera, with as many columns as it has room for."""
     rows = [_cells(camera, now) for camera in cameras]
     room = console.options.update(max_width=10 * console.width)
@@ -55,7 +59,8 @@ def status_table(cameras: Sequence[CameraReport], now: float, console: Console) 
         table = _table(rows, NARROWER[:gone])
         if console.measure(table, options=room).maximum <= console.width:
             break
-    table.caption, table.caption_justify = Text(printable(problems_text(cameras))), "left"
+    below = [problems_text(cameras), *(f"not written: {why}" for why in lost)]
+    table.caption, table.caption_justify = Text("\n".join(printable(text) for text in below if text)), "left"
     return table
 
 

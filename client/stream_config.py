@@ -43,7 +43,7 @@ class StreamConfig:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {value}")
-        if self.connect_timeout_s is not None and self.connect_timeout_s <= 0:
+        if self.connect_timeout_s is not None and not self.connect_timeout_s > 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
 
     def control_for(self, *, live: bool) -> AgeControl:

@@ -53,7 +53,8 @@ def parse_broker(url: str) -> Broker:
         raise SinkError(f"{_USAGE}, got {shown}") from None
     tls = parts.scheme == "mqtts"
     topic = unquote(parts.path).strip("/") or "sightline"
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or re.search(r"[+#\0]", topic):
+    odd = "#" in url or "?" in url or re.search(r"[+#\0]", topic)
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or odd:
         raise SinkError(f"{_USAGE}, got {shown}")
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return Broker(parts.hostname, port or (8883 if tls else 1883), topic, user, password, tls, shown)

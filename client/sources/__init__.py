@@ -91,6 +91,8 @@ def _open_path(spec: str, camera_id: str, options: SourceOptions) -> ImageSource
             return folder_source(path, camera_id, options)
         if path.is_file():
             return _open_file(path, camera_id, options)
+        if spec and path.exists():
+            raise SourceError(f"cannot open {redact(spec)!r}: expected a file or folder, this is neither")
     except (OSError, ValueError) as error:  # no permission to look, a name too long, a null character
         raise SourceError(
             f"cannot open {redact(spec)!r}: {getattr(error, 'strerror', None) or error}"

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from client import detect as detect_module
 from client.age_control import AgeControl
 from client.choose import Choice
 from client.detect import run
@@ -216,6 +217,17 @@ def test_stop_ends_a_run(relay: RelayThread) -> None:
     assert summary.account.delivered > 0
 
 
+def test_a_sink_that_failed_is_told_while_the_run_goes_on(
+    relay: RelayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect_module, "STATUS_EVERY_S", 0.3)
+    summary, said = detect(
+        "synthetic:fps=30,size=160x120", relay=relay.target, duration_s=1.0, jsonl="/dev/full"
+    )
+    assert "| not written: /dev/full: No space left on device\n" in said.partition("frames  ")[0]
+    assert summary.exit_code == 1
+
+
 def test_a_slow_server_costs_frames_with_reasons() -> None:
     with (
         FakeModelServer(latency_s=0.15, respond=lambda _number: response_of(3)) as slow,
@@ -349,7 +361,8 @@ def test_an_output_that_cannot_be_opened_is_raised(tmp_path: Path) -> None:
     [
         {"source": ""}, {"conf": 1.5}, {"conf": -0.1}, {"conf": float("nan")},
         {"classes": ("",)}, {"imgsz": -1}, {"jpeg_quality": 0}, {"max_age_s": -1.0}, {"vid_stride": 0},
-        {"fps": 0.0}, {"duration_s": -1.0}, {"wait_s": 0.0}, {"priority": 0}, {"priority": 11}, {"id": "a\n"},
+        {"fps": 0.0}, {"duration_s": -1.0}, {"duration_s": math.nan}, {"wait_s": 0.0}, {"wait_s": math.nan},
+        {"priority": 0}, {"priority": 11}, {"id": "a\n"},
         {"id": "x" * 257}, {"snapshots": ("",)}, {"table": True, "jsonl": "-"}, {"lines": {"a": ((0, 0), (0, 0))}},
         {"zones": {"a": ((0, 0), (1, 1))}}, {"zones": {"a": ((0, 0), (1, 1), (0, 1.5))}},
     ],
@@ -450,6 +463,8 @@ def test_texts() -> None:
     console.print(status_table([camera, camera], time.monotonic(), console))
     assert text_of(console).count("75 %") == 2
     assert "late" not in line
+    console.print(status_table([camera, camera], time.monotonic(), console, ["a.jsonl: no space"]))
+    assert "not written: a.jsonl: no space" in text_of(console)
     assert printable("a\nb\x1b") == "a?b?"
 
 

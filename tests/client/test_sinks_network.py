@@ -450,6 +450,8 @@ def test_a_broker_url() -> None:
         "mqtt://",
         "mqtt://u:hunter2@h:port",
         "mqtt://u:hunter2@h/a/+/b",
+        "mqtt://u:hunter2@h/a/#",
+        "mqtt://u:hunter2@h/a?b",
         "mqtt://u:hunter2@a..b",
     ):
         with pytest.raises(SinkError, match="expected mqtt://") as caught:

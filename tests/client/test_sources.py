@@ -121,6 +121,7 @@ def test_the_street_video_has_its_frames() -> None:
         (lambda p: p / ("x" * 400), "cannot open"),
         (lambda p: "ftp://u:pw@host/x", "expected one of"),
         (lambda p: "", "no such file"),
+        (lambda p: "/dev/null", "neither"),
         (lambda p: "a\0b", "no such file"),
         (lambda p: "97", "no such camera"),
         (lambda p: "synthetic:speed=3", "expected synthetic"),

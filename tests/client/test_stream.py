@@ -220,7 +220,14 @@ def test_a_caller_who_never_reads_holds_the_source() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_age_s", -1), ("jpeg_quality", 0), ("jpeg_quality", 101), ("window", 0), ("connect_timeout_s", 0)],
+    [
+        ("max_age_s", -1),
+        ("jpeg_quality", 0),
+        ("jpeg_quality", 101),
+        ("window", 0),
+        ("connect_timeout_s", 0),
+        ("connect_timeout_s", float("nan")),
+    ],
 )
 def test_bad_settings_are_named(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected .* got {value}"):
