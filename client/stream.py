@@ -19,7 +19,7 @@ from client.stream_config import StreamConfig
 from client.stream_exit import end_at_exit
 from client.stream_state import StreamState
 from client.transport import Answer, Transport
-from client.types import Account, DropReason, Frame, Result, Source
+from client.types import Account, DropReason, Result, Source, check_frame
 
 DEFAULT_TARGET = "127.0.0.1:8600"  # where `sightline relay` listens
 MAX_UNREAD = 1024  # results and frames that may pile up before the source is made to wait
@@ -194,13 +194,9 @@ class DetectionStream:
         state = self._state
         try:
             for seq, frame in enumerate(self._source.frames()):
-                if not isinstance(frame, Frame):
-                    what = f"a {type(frame).__name__}"
-                    raise TypeError(
-                        f"frames() of {self._source.camera_id}: expected a client.Frame, got {what}"
-                    )
+                entry = Entry(check_frame(frame), seq)
                 with state.cond:
-                    if not self._take_in(Entry(frame, seq)):
+                    if not self._take_in(entry):
                         break
         except Exception as error:  # whatever the source raises is the caller's to see
             state.fail(error)
@@ -239,7 +235,10 @@ class DetectionStream:
         except Exception as error:  # ours or a bug: nobody may wait for ever for this thread
             state.fail(error)
         finally:
-            self._source.close()
+            try:
+                self._source.close()
+            except Exception as error:
+                state.fail(error)
             with state.cond:
                 state.end()
 

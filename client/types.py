@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+AHEAD_S = 1.0  # of now, as a capture's time may be that is estimated
 
 
 class DropReason(StrEnum):
@@ -51,6 +54,25 @@ class Frame:
     name: str = ""  # the file the frame came from, where there is one
     read_s: float = 0.0
     decoded_s: float = 0.0
+
+
+def check_frame(frame: object) -> Frame:
+    """What a source gave, if it is a frame that can be sent.
+
+    Raises:
+        TypeError, ValueError: what was expected, and what came.
+    """
+    if not isinstance(frame, Frame):
+        raise TypeError(f"frames(): expected a client.Frame, got a {type(frame).__name__}")
+    for name in ("frame_id", "captured_unix_ns"):
+        value = getattr(frame, name)
+        if not isinstance(value, int | np.integer) or not 0 <= value < 1 << 64:
+            raise ValueError(f"{name}: expected a whole number of 64 bits, 0 or more, got {value!r:.60}")
+    if not frame.captured_s <= time.monotonic() + AHEAD_S:  # NaN neither
+        raise ValueError(f"captured_s: expected time.monotonic() of its capture, got {frame.captured_s}")
+    if not isinstance(frame.jpeg, bytes | None):
+        raise TypeError(f"jpeg: expected bytes or None, got a {type(frame.jpeg).__name__}")
+    return frame
 
 
 class Source(Protocol):

@@ -191,21 +191,44 @@ def test_a_source_without_frames_ends_the_stream() -> None:
     assert stream.account.captured == 0
 
 
-def test_a_source_that_gives_something_else_than_frames_is_told_and_nobody_waits() -> None:
-    class Pictures(NumberSource):
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((2, 2, 3), np.uint8), r"frames\(\): expected a client.Frame, got a ndarray"),
+        (Frame("camera", -1, 1.0, 0), "frame_id: expected a whole number of 64 bits, 0 or more, got -1"),
+        (Frame("camera", 1, 1.0, 1.5), "captured_unix_ns: expected a whole number"),  # type: ignore[arg-type]
+        (
+            Frame("camera", 1, 1e9, 0),
+            "captured_s: expected time.monotonic.. of its capture, got 1000000000.0",
+        ),
+        (Frame("camera", 1, float("nan"), 0), "captured_s: expected .* got nan"),
+        (Frame("camera", 1, 1.0, 0, jpeg=bytearray(9)), "jpeg: expected bytes or None, got a bytearray"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_source_that_gives_no_frame_that_can_be_sent_is_told(given: Frame, message: str) -> None:
+    class Odd(NumberSource):
         def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            yield np.zeros((2, 2, 3), np.uint8)  # type: ignore[misc]
+            yield given
 
-    stream = DetectionStream(Pictures(1, live=True), MemoryTransport(), StreamConfig(drain_s=0.1))
-    with (
-        pytest.raises(TypeError, match=r"frames\(\) of camera: expected a client.Frame, got a ndarray"),
-        stream,
-    ):
+    stream = DetectionStream(Odd(0), MemoryTransport(), StreamConfig(drain_s=0.1))
+    with pytest.raises((TypeError, ValueError), match=message), stream:
         list(stream)
     assert stream.account.balanced
+
+
+def test_a_text_is_no_source() -> None:
     with pytest.raises(TypeError, match=r"expected a Source, got a text; client.open_source makes one of it"):
         DetectionStream("clip.mp4", MemoryTransport())  # type: ignore[arg-type]
+
+
+def test_a_source_that_cannot_be_closed_ends_the_stream_all_the_same() -> None:
+    class Jammed(NumberSource):
+        def close(self) -> None:
+            raise OSError("jammed")
+
+    stream = DetectionStream(Jammed(0), MemoryTransport())
+    with pytest.raises(OSError, match="jammed"):
+        list(stream)
 
 
 def test_a_caller_who_never_reads_holds_the_source() -> None:
