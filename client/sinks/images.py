@@ -37,8 +37,8 @@ class AnnotatedImages(Sink[Result]):
     ] = {}  # file written -> by whom, and the file it came from
     _taking = threading.Lock()
 
-    def __init__(self, folder: Path, classes: Sequence[str] = (), every_s: float = 0.0) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | Path, classes: Sequence[str] = (), every_s: float = 0.0) -> None:
+        self._folder = folder = Path(folder)
         self._choice = Choice(classes=classes) if classes else None
         self._every_s, self._last_s = every_s, -math.inf
         try:

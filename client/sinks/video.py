@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.errors import SinkError
 from client.sinks.base import Lost, Sink
 from client.sinks.drawing import drawn
-from client.sources.capture import open_file, quiet
+from client.sources.capture import LEAST_FPS, open_file, quiet
 from client.types import Result, Status
 
 LONGEST_STILL_S = 10.0  # a gap of frames is filled with the one before it, up to here
@@ -29,9 +29,9 @@ class AnnotatedVideo(Sink[Result]):
         Lost: from `close`: so much of it was not written, as on a full disk.
     """
 
-    def __init__(self, path: Path, fps: float, *, live: bool) -> None:
-        self._path = path
-        self._fps = min(max(fps, 1.0), 120.0)
+    def __init__(self, path: str | Path, fps: float, *, live: bool) -> None:
+        self._path = path = Path(path)
+        self._fps = min(max(fps, LEAST_FPS), 120.0)
         self._live = live
         self._writer: cv2.VideoWriter | None = None
         self._size_wh = (0, 0)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from client.sources.options import SourceOptions
 
 DEFAULT_FPS = 25.0
+LEAST_FPS = 0.01  # of a time lapse
 # What a webcam's driver says of a frame's time is believed unless it is further back than its few buffers reach.
 OLDEST_STAMP_S = 5.0
 
@@ -86,7 +87,7 @@ def open_webcam(index: int, options: SourceOptions) -> cv2.VideoCapture | None:
 def frame_rate(capture: cv2.VideoCapture) -> float:
     """Frames a second that the stream claims, or 25 where it claims nothing or nonsense."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
-    return fps if 1.0 <= fps <= 240.0 else DEFAULT_FPS
+    return fps if LEAST_FPS <= fps <= 240.0 else DEFAULT_FPS
 
 
 def grab(capture: cv2.VideoCapture) -> tuple[float, float] | None:

@@ -55,6 +55,18 @@ def test_a_video_keeps_the_cameras_time(tmp_path: Path) -> None:
     assert shown == [0, 1, 1, 1, 4, 5, 6, 7]
 
 
+def test_a_video_of_a_slow_camera_named_by_a_text_keeps_its_rate(tmp_path: Path) -> None:
+    with (
+        AnnotatedVideo(f"{tmp_path}/a.mp4", 0.1, live=False) as sink,
+        AnnotatedImages(f"{tmp_path}/b") as images,
+    ):
+        for number in range(3):
+            sink.write(delivered(frame(number, image_bgr=picture(number))))
+            images.write(delivered(frame(number, image_bgr=picture(number))))
+    assert len(read_video(tmp_path / "a.mp4")) == len(list((tmp_path / "b").iterdir())) == 3
+    assert cv2.VideoCapture(f"{tmp_path}/a.mp4").get(cv2.CAP_PROP_FPS) == pytest.approx(0.1)
+
+
 def test_a_video_by_ids_and_with_a_long_gap(tmp_path: Path) -> None:
     with AnnotatedVideo(tmp_path / "a.mp4", 2, live=False) as sink:
         for number in (3, 5, 10_000):

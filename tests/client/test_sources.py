@@ -68,6 +68,10 @@ def test_a_video_keeps_its_own_rate(tmp_path: Path) -> None:
     assert gaps.mean() == pytest.approx(0.05, rel=0.1)
 
 
+def test_a_time_lapse_keeps_its_rate_too(tmp_path: Path) -> None:
+    assert open_source(str(write_video(tmp_path / "clip.mp4", frames=2, fps=0.1))).fps == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(("stride", "expected"), [(1, 10), (3, 4), (10, 1), (11, 1)])
 def test_vid_stride_takes_each_nth_frame(tmp_path: Path, stride: int, expected: int) -> None:
     path = write_video(tmp_path / "clip.mp4")
