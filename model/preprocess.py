@@ -43,9 +43,7 @@ def preprocess(files: tf.Tensor, imgsz: tuple[int, int], max_pixels: int) -> tup
 
     H and W are multiples of 32, at most `imgsz` = (height, width).
     """
-    some = tf.debugging.Assert(tf.size(files) > 0, ["expected at least one image, got an empty batch"])
-    with tf.control_dependencies([some]):
-        files = tf.identity(files)
+    files = some(tf.ensure_shape(files, [None]))
     frame_hw = tf.map_fn(
         lambda f: _frame_hw(f, max_pixels), files, fn_output_signature=tf.TensorSpec([2], tf.int32)
     )
@@ -56,6 +54,13 @@ def preprocess(files: tf.Tensor, imgsz: tuple[int, int], max_pixels: int) -> tup
         fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
     )
     return images, place
+
+
+def some(batch: tf.Tensor) -> tf.Tensor:
+    """The batch; refused where it is empty."""
+    check = tf.debugging.Assert(tf.shape(batch)[0] > 0, ["expected at least one image, got an empty batch"])
+    with tf.control_dependencies([check]):
+        return tf.identity(batch)
 
 
 def _frame_hw(file: tf.Tensor, max_pixels: int) -> tf.Tensor:

@@ -16,7 +16,7 @@ from model import contract
 from model.contract import ModelMetadata
 from model.network import Network
 from model.postprocess import detect
-from model.preprocess import preprocess
+from model.preprocess import preprocess, some
 from model.quiet import tf
 
 DTYPES = {"fp32": tf.float32, "bf16": tf.bfloat16}
@@ -50,6 +50,8 @@ def image_detections(network: Network, files: tf.Tensor, meta: ModelMetadata) ->
 
 def letterboxed_detections(network: Network, images: tf.Tensor, meta: ModelMetadata) -> dict[str, tf.Tensor]:
     """images uint8 [N, H, W, 3], letterboxed -> the same outputs, boxes in 0..1 of H and W."""
+    # A model server feeds any shape that a client sends, and of another rank oneDNN's kernels end the process.
+    images = some(tf.ensure_shape(images, [None, None, None, 3]))
     height_width = tf.shape(images)[1:3]
     whole = tf.debugging.Assert(
         tf.reduce_all(tf.equal(height_width % contract.STRIDE, 0) & (height_width > 0)),

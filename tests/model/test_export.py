@@ -19,6 +19,8 @@ from model.runner import Runner
 from model.street import CLASS_NAMES
 from model.street.dataset import validation_set
 from model.verify import encode_png
+from serving import sessions
+from serving.errors import ServingError
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,20 @@ def test_warm_up_records_are_requests_that_run(base: Path) -> None:
         (image,) = request.inputs[contract.INPUT_IMAGE_BYTES].string_val
         runner.file(image, (1, 1))
     runner.close()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_tensor_of_any_shape_ends_no_server(base: Path, number: int) -> None:
+    """TensorFlow's C++ looks at no placeholder's shape, and oneDNN's kernels abort for another rank."""
+    model = sessions.load(str(base / str(number)))
+    for shape in ((), (1,), (32, 32), (1, 32, 32), (1, 32, 32, 3, 1), (1, 32, 32, 4)):
+        with pytest.raises(ServingError, match=r"not compatible with expected shape \[\?,\?,\?,3\]"):
+            model.run(contract.SIGNATURE_LETTERBOXED, {contract.INPUT_IMAGES: np.zeros(shape, np.uint8)})
+    with pytest.raises(ServingError, match="expected at least one image"):
+        model.run(contract.SIGNATURE_LETTERBOXED, {contract.INPUT_IMAGES: np.zeros((0, 32, 32, 3), np.uint8)})
+    for files in (np.array(b"file", object), np.array([[b"file"]], object)):
+        with pytest.raises(ServingError, match=r"not compatible with expected shape \[\?\]"):
+            model.run(contract.SIGNATURE, {contract.INPUT_IMAGE_BYTES: files})
 
 
 def test_bf16_finds_the_same(base: Path) -> None:
