@@ -118,12 +118,17 @@ def check(options: Options) -> None:
             )
         if flag.effect == "none" and flag.name in options.given:
             log.warning("--%s has no effect here", flag.name)
-    for name in ("grpc_max_threads", "rest_api_num_threads"):
-        if options.number(name) < 1:
-            raise invalid(f"--{name}={options.values[name]}: expected at least 1")
+    # TensorFlow ends the process for a negative number of threads inside an op.
+    least = {"grpc_max_threads": 1, "rest_api_num_threads": 1}
+    least |= {"tensorflow_session_parallelism": 0, "tensorflow_intra_op_parallelism": 0}
+    for name, number in least.items():
+        if options.number(name) < number:
+            raise invalid(f"--{name}={options.values[name]}: expected at least {number}")
     for name in ("port", "rest_api_port"):
         if options.number(name):
             ports.check_free(options.text("host"), options.number(name), name)
+    if options.text("grpc_socket_path"):
+        ports.check_socket(options.text("grpc_socket_path"))
 
 
 def check_files(options: Options) -> None:
@@ -141,6 +146,8 @@ def check_files(options: Options) -> None:
             batching_config.read_batching_parameters(options.text("batching_parameters_file"))
     if models is not None:
         config.from_proto(models)
+    elif options.text("model_base_path"):
+        config.single_model(options.text("model_name"), options.text("model_base_path"))
     readers: dict[str, Callable[[str], object]] = {
         "monitoring_config_file": config.read_monitoring_config,
         "ssl_config_file": tls.server_credentials,

@@ -178,7 +178,7 @@ class ModelManager:
     def _load(self, name: str, number: int, version: Version) -> None:
         """Load one version, with retries. Runs on a loader thread."""
         model, error = None, None
-        for attempt in range(self._options.max_retries + 1):
+        for attempt in range(max(self._options.max_retries, 0) + 1):  # tried once, whatever is asked for
             if attempt and self._stop.wait(self._options.retry_interval_s):
                 break
             with self._lock:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+from pathlib import Path
 
 from serving.errors import Code, ServingError, invalid
 
@@ -32,6 +34,30 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
 def check_free(host: str, port: int, flag: str) -> None:
     """Raise ServingError if the port cannot be listened on now."""
     bind(host, port, flag).close()
+
+
+def check_socket(path: str) -> None:
+    """Raise ServingError if a UNIX socket cannot be made at `path`: gRPC would take another server's away silently."""
+    taken = ServingError(
+        Code.UNAVAILABLE,
+        f"{path} is not free (a server listens there); choose another with --grpc_socket_path",
+    )
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.settimeout(1)
+            client.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):  # not there, or left by one that is gone
+            folder = os.path.dirname(path) or "."
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise invalid(f"--grpc_socket_path={path}: {folder} is no folder to write in") from None
+            if os.path.exists(path) and not Path(path).is_socket():
+                raise invalid(f"--grpc_socket_path={path}: expected a socket or nothing there") from None
+        except TimeoutError:
+            raise taken from None
+        except OSError as error:  # too long a path, which has no strerror
+            raise invalid(f"--grpc_socket_path={path}: {error.strerror or error}") from None
+        else:
+            raise taken
 
 
 def is_loopback(host: str) -> bool:

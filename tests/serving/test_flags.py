@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from serving import app, flags
-from serving.errors import ServingError
+from serving.errors import Code, ServingError
 
 
 def test_defaults_are_tf_servings() -> None:
@@ -128,6 +129,20 @@ def check(*arguments: str) -> None:
             "separately. You cannot configure all.",
         ),
         (["--model_base_path=/x", "--grpc_max_threads=0"], "--grpc_max_threads=0: expected at least 1"),
+        (
+            ["--model_base_path=/x", "--tensorflow_intra_op_parallelism=-1"],
+            "--tensorflow_intra_op_parallelism=-1: expected at least 0",
+        ),
+        (
+            ["--model_base_path=x"],
+            "Expected model default to have an absolute path or URI; got base_path()=x",
+        ),
+        (
+            ["--model_base_path=/x", "--grpc_socket_path=/no/such/folder/s"],
+            "--grpc_socket_path=/no/such/folder/s: /no/such/folder is no folder to write in",
+        ),
+        (["--model_base_path=/x", "--grpc_socket_path=/" + "s" * 108], "path too long"),
+        (["--model_base_path=/x", f"--grpc_socket_path={__file__}"], "expected a socket or nothing there"),
         (["--model_base_path=/x", "--port=70000"], "--port=70000 is not a port"),
         (["--model_base_path=/x", "--host=no.such.host.invalid"], "is not an address"),
     ],
@@ -156,6 +171,18 @@ def test_which_error_comes_first(tmp_path: Path, arguments: list[str], message: 
     with pytest.raises(ServingError) as caught:
         check(*[argument.format(**names) for argument in arguments])
     assert message.format(**names) in caught.value.message
+
+
+def test_a_socket_where_a_server_listens(tmp_path: Path) -> None:
+    """gRPC would take the path away from that server, which would go on and be reached by nobody."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        with pytest.raises(ServingError, match="is not free") as caught:
+            check("--model_base_path=/x", "--port=0", f"--grpc_socket_path={path}")
+    assert caught.value.code == Code.UNAVAILABLE
+    check("--model_base_path=/x", "--port=0", f"--grpc_socket_path={path}")  # left behind: nobody's
 
 
 def test_a_platform_config_file_stands_for_the_flags_on_batching(tmp_path: Path) -> None:

@@ -123,11 +123,12 @@ def test_an_empty_base_unloads_and_a_missing_one_does_not(make: Any, base: Path,
     until(lambda: states(manager) == {1: State.AVAILABLE})
 
 
-def test_a_bad_model_at_start_is_an_error_after_its_retries(make: Any, base: Path) -> None:
+@pytest.mark.parametrize("retries", [2, -1])  # a negative number of retries: tried once
+def test_a_bad_model_at_start_is_an_error_after_its_retries(make: Any, base: Path, retries: int) -> None:
     (base / "7").mkdir()
     shutil.rmtree(base / "1")
     with pytest.raises(ServingError) as caught:
-        make(max_retries=2).configure([ModelConfig("m", str(base))])
+        make(max_retries=retries).configure([ModelConfig("m", str(base))])
     text = caught.value.message
     assert text.startswith(
         "1 servable(s) did not become available: {{{name: m version: 7} due to error: NOT_FOUND: Specified file"
