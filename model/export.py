@@ -17,6 +17,7 @@ from model.contract import ModelMetadata
 from model.letterbox import check_imgsz
 
 GRAPH_CODE = ("network.py", "postprocess.py", "preprocess.py", "savedmodel.py")
+MAX_MAX_DET = 30_000  # as many as Ultralytics gives to the NMS
 PRECISIONS = ("fp32", "bf16", "auto")
 # Frame shapes to run before a version serves, (height, width): oneDNN compiles kernels for each input shape once.
 WARMUP_FRAMES = ((720, 1280), (480, 640), (640, 640), (1280, 720), (640, 480))
@@ -55,9 +56,11 @@ class ExportConfig:
         for name, share in (("conf", self.conf), ("iou", self.iou)):
             if not 0 < share < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {share}")
-        for name, count in (("max_det", self.max_det), ("max_pixels", self.max_pixels)):
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
+        counts = (("max_det", self.max_det, MAX_MAX_DET), ("max_pixels", self.max_pixels, (1 << 31) - 1))
+        # A version is an int64 to TF Serving, which overlooks other folders.
+        for name, count, most in (*counts, ("model_version", self.model_version or 1, (1 << 63) - 1)):
+            if not 1 <= count <= most:
+                raise ValueError(f"{name} must be at least 1 and at most {most}, got {count}")
 
 
 def export(config: ExportConfig) -> Path:
@@ -69,8 +72,13 @@ def export(config: ExportConfig) -> Path:
     from model import weights
 
     seal = _seal(config.sign) if config.sign else None
+    folder = config.out / str(config.model_version or next_version(config.out))
+    if folder.exists():
+        raise ExportError(f"{folder} exists: a published version never changes, take another --model-version")
     loaded = weights.load(weights.locate(config.weights), trust=config.trust)
     # TensorFlow takes seconds to import: what is wrong with the weights is said before.
+    from tensorflow.python.framework import errors
+
     from model.network import Network
     from model.savedmodel import DTYPES, build_graph, write
 
@@ -86,14 +94,13 @@ def export(config: ExportConfig) -> Path:
         max_pixels=config.max_pixels,
         tools=tool_versions(),
     )
-    folder = config.out / str(config.model_version or next_version(config.out))
-    if folder.exists():
-        raise ExportError(f"{folder} exists: a published version never changes, take another --model-version")
     graph, signatures = build_graph(Network(loaded.module, DTYPES[meta.precision]), meta)
     try:
         write(graph, signatures, meta, warmup_records(), folder, seal)
     except OSError as error:
         raise ExportError(f"cannot write {folder}: {error.strerror}") from error
+    except errors.OpError as error:  # it says `file; reason`
+        raise ExportError(f"cannot write {folder}: {error.message.rpartition('; ')[2]}") from error
     return folder
 
 
@@ -136,12 +143,10 @@ def version_folder(path: Path) -> Path:
     """`path` itself if it is a version folder, else the newest version below it. Raises ValueError for neither."""
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [
-        int(p.name) for p in path.glob("*") if p.name.isdecimal() and (p / "saved_model.pb").is_file()
-    ]
+    versions = [p for p in path.glob("*") if p.name.isdecimal() and (p / "saved_model.pb").is_file()]
     if not versions:
         raise ValueError(f"{path}: expected a SavedModel version, or a folder of versions, found neither")
-    return path / str(max(versions))
+    return max(versions, key=lambda version: int(version.name))
 
 
 def read_metadata(folder: Path) -> ModelMetadata:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from model.contract import STRIDE
 
+MAX_SIDE = 8192  # of a network's input: at 8192x8192 one layer of YOLOv8n takes 4 GB
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -36,7 +38,9 @@ class Letterbox:
 
 
 def check_imgsz(imgsz: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) if each is a positive multiple of STRIDE, else ValueError naming the nearest that is."""
+    """(height, width) if each is a positive multiple of STRIDE, at most MAX_SIDE, else ValueError naming what is."""
+    if max(imgsz) > MAX_SIDE:
+        raise ValueError(f"imgsz must be at most {MAX_SIDE}, got {max(imgsz)}")
     for side in imgsz:
         if side < STRIDE or side % STRIDE:
             near = max(STRIDE, round(side / STRIDE) * STRIDE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from tensorflow.python.framework import errors
 
 from model import reference, weights
 from model.contract import ModelMetadata
@@ -137,17 +138,20 @@ class Verifier:
         self._module = loaded.module
         self._runner = Runner(folder)
 
-    def compare(self, files: Iterable[bytes]) -> Compared:
-        """Compare on images given as JPEG or PNG files. Raises ValueError for one that OpenCV cannot decode."""
+    def compare(self, files: Iterable[tuple[str, bytes]]) -> Compared:
+        """Compare on JPEG or PNG files, given as name and bytes. Raises ValueError naming one that can't be decoded."""
         meta = self.meta
         images = 0
         network, whole = Comparison(NETWORK[meta.precision]), Comparison(WHOLE[meta.precision])
-        for images, file in enumerate(files, 1):  # noqa: B007  # the last one's number is the count
-            image = _decode(file)
+        for images, (name, file) in enumerate(files, 1):  # noqa: B007  # the last one's number is the count
+            image = _decode(name, file)
             letterboxed = reference.letterbox(image, meta.imgsz)
             expected = self._forward(letterboxed, meta.conf - BORDER)
             network.add(_clipped(expected, letterboxed), self._runner.letterboxed(letterboxed), meta.conf)
-            found = self._runner.file(file, (image.shape[1], image.shape[0]))
+            try:
+                found = self._runner.file(file, (image.shape[1], image.shape[0]))
+            except errors.InvalidArgumentError as error:
+                raise ValueError(f"{name}: the SavedModel refuses it: {error.message}") from error
             whole.add(reference.to_image(expected, letterboxed, image), found, meta.conf)
         return Compared(images, network, whole)
 
@@ -177,8 +181,8 @@ class Verifier:
         return reference.forward(self._module, letterboxed_bgr, conf=conf, iou=meta.iou, max_det=meta.max_det)
 
 
-def image_files(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The images of files, folders and videos (every VIDEO_STEP-th frame, as PNG), as files' bytes.
+def image_files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    """The images of files, folders and videos (every VIDEO_STEP-th frame, as PNG), as name and bytes.
 
     Raises ValueError for a path that is none of these, or holds no image.
     """
@@ -187,9 +191,9 @@ def image_files(paths: Iterable[Path]) -> Iterator[bytes]:
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             if not inside:
                 raise ValueError(f"{path}: expected JPEG or PNG files in this folder, found none")
-            yield from (p.read_bytes() for p in inside)
+            yield from ((str(p), p.read_bytes()) for p in inside)
         elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield path.read_bytes()
+            yield str(path), path.read_bytes()
         elif path.is_file():
             yield from _video_frames(path)
         else:
@@ -208,7 +212,7 @@ def _clipped(found: Prediction, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
     return replace(found, boxes_xyxy=np.clip(found.boxes_xyxy, 0, (width, height, width, height)))
 
 
-def _video_frames(path: Path) -> Iterator[bytes]:
+def _video_frames(path: Path) -> Iterator[tuple[str, bytes]]:
     video = cv2.VideoCapture(str(path))
     index = 0
     try:
@@ -217,7 +221,7 @@ def _video_frames(path: Path) -> Iterator[bytes]:
             if not more:
                 break
             if index % VIDEO_STEP == 0:
-                yield encode_png(np.asarray(image, np.uint8))
+                yield f"{path}, frame {index}", encode_png(np.asarray(image, np.uint8))
             index += 1
     finally:
         video.release()
@@ -225,11 +229,11 @@ def _video_frames(path: Path) -> Iterator[bytes]:
         raise ValueError(f"{path}: expected an image or a video, OpenCV can read neither from it")
 
 
-def _decode(file: bytes) -> npt.NDArray[np.uint8]:
+def _decode(name: str, file: bytes) -> npt.NDArray[np.uint8]:
     # The graph does not turn images by their EXIF orientation, so the reference must not either. A frame so
     # large that the graph decodes it at reduced scale is decoded in full here: the comparison includes that.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(file, np.uint8), flags)
+    image = cv2.imdecode(np.frombuffer(file, np.uint8), flags) if file else None
     if image is None:
-        raise ValueError("expected a JPEG or PNG image, OpenCV cannot decode it")
+        raise ValueError(f"{name}: expected a JPEG or PNG image, OpenCV cannot decode it")
     return np.asarray(image, np.uint8)

@@ -87,6 +87,10 @@ def load(path: Path, *, trust: bool = False) -> Weights:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=safe)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
+            if layers := _unknown_layers(path, classes):
+                raise WeightsError(
+                    f"{path}: expected a YOLOv8 detection model, got one with {layers}"
+                ) from error
             raise WeightsError(
                 f"{path} is a pickle with more in it than a YOLO model, and loading it could run any code: "
                 f"if you trust where it came from, add --trust (sha256 {digest})"
@@ -102,11 +106,15 @@ def load(path: Path, *, trust: bool = False) -> Weights:
         OSError,
     ) as error:
         raise WeightsError(_not_weights(path)) from error
-    module: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    entries = checkpoint if isinstance(checkpoint, dict) else {}
+    module: Any = entries.get("model") if entries.get("ema") is None else entries["ema"]
     if type(module).__name__ != "DetectionModel":
-        raise WeightsError(
-            f"{path}: expected a YOLOv8 detection model, got {type(module or checkpoint).__name__}"
-        )
+        got = type(checkpoint if module is None else module).__name__
+        raise WeightsError(f"{path}: expected a YOLOv8 detection model, got {got}")
+    names: Any = module.names if isinstance(module.names, dict) else dict(enumerate(module.names))
+    count = getattr(module.model[-1], "nc", len(names))
+    if names.keys() != set(range(count)):
+        raise WeightsError(f"{path}: expected a name for each of {count} classes, got {module.names}")
     return Weights(path.name, digest, module.float().fuse(verbose=False).eval())
 
 
@@ -152,6 +160,18 @@ def _check_pin(path: Path, name: str) -> None:
 def _use_private_config() -> None:
     """Keep Ultralytics' settings file in our cache instead of the user's home. Before ultralytics' import."""
     os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir()))
+
+
+def _unknown_layers(path: Path, classes: list[Any]) -> str:
+    """The parts of another Ultralytics model in a pickle, by name: to trust it would not help."""
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(classes):
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # of any kind, by what the pickle holds
+        return ""
+    return ", ".join(sorted(n.rpartition(".")[2] for n in found if n.startswith("ultralytics.nn.")))
 
 
 def _not_weights(path: Path) -> str:

@@ -13,7 +13,15 @@ from tensorflow_serving.apis import prediction_log_pb2
 from model import contract
 from model.contract import ModelMetadata
 from model.demo import DEMO_WEIGHTS_SHA256
-from model.export import ExportConfig, ExportError, export, next_version, read_metadata, resolve_precision
+from model.export import (
+    ExportConfig,
+    ExportError,
+    export,
+    next_version,
+    read_metadata,
+    resolve_precision,
+    version_folder,
+)
 from model.quiet import tf
 from model.runner import Runner
 from model.street import CLASS_NAMES
@@ -97,9 +105,25 @@ def test_a_published_version_never_changes(base: Path) -> None:
         export(ExportConfig("demo", base, model_version=1))
 
 
-def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_version_whatever_zeros_its_name_begins_with(tmp_path: Path) -> None:
+    for name in ("9", "0010"):  # TF Serving reads 10
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    assert version_folder(tmp_path).name == "0010"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "m/saved_model.pb; No space left on device"),
+    ],
+)
+def test_a_failed_export_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fail() -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("model.export.warmup_records", fail)
     with pytest.raises(ExportError, match=r"cannot write .*/1: No space left on device"):
@@ -121,8 +145,12 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
         ("conf", 0.0, "conf must lie between 0 and 1, got 0.0"),
         ("conf", 25.0, "conf must lie between 0 and 1"),
         ("iou", 1.0, "iou must lie between 0 and 1"),
-        ("max_det", 0, "max_det must be at least 1, got 0"),
-        ("max_pixels", -1, "max_pixels must be at least 1, got -1"),
+        ("max_det", 0, "max_det must be at least 1 and at most 30000, got 0"),
+        ("max_det", 99999999999, "max_det must be at least 1 and at most 30000"),
+        ("max_pixels", 10**27, "max_pixels must be at least 1 and at most 2147483647"),
+        ("model_version", 10**20, "model_version must be at least 1 and at most 9223372036854775807"),
+        ("imgsz", (640, 32 * 10**10), "imgsz must be at most 8192, got 320000000000"),
+        ("max_pixels", -1, "max_pixels must be at least 1 and at most 2147483647, got -1"),
     ],
 )
 def test_settings_out_of_range(field: str, value: object, says: str) -> None:

@@ -89,11 +89,17 @@ def test_the_demo_weights(tmp_path: Path, precision: str) -> None:
     folder = export(ExportConfig("demo", tmp_path / "m", precision=precision, imgsz=(320, 320)))
     verifier = Verifier(folder, "demo")
     frames = [encode_png(f.image_bgr) for f in validation_set(4, seed=21, size_wh=(640, 360))]
-    compared = verifier.compare(frames)
+    compared = verifier.compare(("frame", frame) for frame in frames)
     assert compared.network.expected >= 10
     assert compared.network.passed, compared.network
     street = verifier.street(5)
     assert street is not None
+    bmp = bytes(
+        cv2.imencode(".bmp", np.zeros((9, 9, 3), np.uint8))[1]
+    )  # OpenCV decodes it, the graph does not
+    for file, says in ((b"", "OpenCV cannot decode"), (b"text", "OpenCV cannot decode"), (bmp, "refuses it")):
+        with pytest.raises(ValueError, match=rf"a\.jpg: .*{says}"):
+            verifier.compare([("a.jpg", file)])
     assert abs(street.lost_points) < 2.0  # the bound itself needs more frames: `sightline verify`
 
 
@@ -104,7 +110,7 @@ def test_a_wrong_graph_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     frames = list(validation_set(6, seed=21, size_wh=(640, 360)))
     right = verifier._runner.letterboxed
     monkeypatch.setattr(verifier._runner, "letterboxed", lambda image: right(image[..., ::-1]))
-    assert not verifier.compare(encode_png(f.image_bgr) for f in frames).network.passed
+    assert not verifier.compare(("frame", encode_png(f.image_bgr)) for f in frames).network.passed
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

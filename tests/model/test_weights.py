@@ -77,9 +77,23 @@ def test_another_kind_of_model(tmp_path: Path) -> None:
     torch.save({"model": None}, tmp_path / "none.pt")
     with pytest.raises(WeightsError, match="expected a YOLOv8 detection model"):
         load(tmp_path / "none.pt")
+    torch.save({"ema": torch.zeros(5)}, tmp_path / "tensor.pt")
+    with pytest.raises(WeightsError, match="expected a YOLOv8 detection model, got Tensor"):
+        load(tmp_path / "tensor.pt")
     torch.save({"model": ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False)}, tmp_path / "cls.pt")
     with pytest.raises(WeightsError, match="expected a YOLOv8 detection model, got ClassificationModel"):
         load(tmp_path / "cls.pt", trust=True)
+    with pytest.raises(WeightsError, match=r"detection model, got one with Class\w*Model$"):
+        load(tmp_path / "cls.pt")  # no advice to trust it
+
+
+@pytest.mark.parametrize("names", [{1: "a", 2: "b"}, {0: "a"}, {0: "a", 1: "b", 2: "c"}])
+def test_names_that_do_not_fit_the_classes(tmp_path: Path, names: dict[int, str]) -> None:
+    module = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
+    module.names = names
+    torch.save({"model": module}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="expected a name for each of 2 classes, got"):
+        load(tmp_path / "w.pt")
 
 
 def test_missing() -> None:
