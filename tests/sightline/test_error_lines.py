@@ -282,3 +282,9 @@ def test_a_package_that_is_not_installed(
 def prepended(folder: Path) -> str:
     """PYTHONPATH with `folder` first."""
     return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
+def test_ctrl_c_while_the_command_itself_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = sightline("--version", cwd=tmp_path, PYTHONPATH=prepended(tmp_path))
+    assert (done.code, done.out, done.err) == (130, "", "")
