@@ -10,7 +10,7 @@ from tensorflow.python.framework import errors
 from tensorflow.python.lib.io import file_io
 
 from serving.config import ModelConfig
-from serving.errors import invalid
+from serving.errors import Code, ServingError, invalid
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,21 @@ def version_number(name: str) -> int | None:
 def aspired_versions(config: ModelConfig) -> dict[int, str]:
     """Version number to folder for the versions that should be served now.
 
-    Raises ServingError when the base path is missing; one without any of them gives none (and a warning).
+    Raises ServingError when the base path is missing or cannot be read; one without any of them gives none (and a
+    warning).
     """
     try:
         # Folders of an object store are listed with a slash at the end.
         names = sorted(name.rstrip("/") for name in file_io.list_directory_v2(config.base_path))
-    except errors.OpError:
+    except errors.NotFoundError:
+        if file_io.file_exists_v2(config.base_path):
+            raise ServingError(Code.FAILED_PRECONDITION, f"{config.base_path}; Not a directory") from None
         raise invalid(
             f"Could not find base path {config.base_path} for servable {config.name} with error "
             f"NOT_FOUND: {config.base_path} not found"
         ) from None
+    except errors.OpError as error:  # a folder that may not be read
+        raise ServingError(Code(error.error_code), error.message) from None
     found: dict[int, str] = {}
     for name in names:
         number = version_number(name)

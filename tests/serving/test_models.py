@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from tensorflow.python.framework import errors
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -233,6 +234,22 @@ def test_policies(make: Any, base: Path, model_dir: Path) -> None:
     until(lambda: states(manager) == {6: State.AVAILABLE, 5: State.AVAILABLE, 1: State.END})
     manager.configure([ModelConfig("m", str(base), policy="all")])
     until(lambda: set(states(manager).values()) == {State.AVAILABLE})
+
+
+def test_a_base_path_that_is_there_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServingError, match="file; Not a directory"):
+        versions.aspired_versions(ModelConfig("m", str(tmp_path / "file")))
+
+    def refuse(path: str) -> list[str]:
+        raise errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
+
+    monkeypatch.setattr("serving.versions.file_io.list_directory_v2", refuse)
+    with pytest.raises(ServingError, match="m; Permission denied") as caught:
+        versions.aspired_versions(ModelConfig("m", str(tmp_path / "m")))
+    assert caught.value.code == Code.PERMISSION_DENIED
 
 
 def test_no_version_of_those_asked_for_is_said(base: Path, caplog: pytest.LogCaptureFixture) -> None:
