@@ -182,6 +182,7 @@ class UsageError(Exception):
 def _value(flag: Flag, text: str) -> Value:
     """`text` as the flag's type; raises UsageError when it is none."""
     try:
+        text.encode()  # bytes that are no UTF-8 came as what no protobuf, and no file of TensorFlow's, can be named
         if isinstance(flag.default, bool):
             return _BOOLS[text.lower()]
         if isinstance(flag.default, int):

@@ -64,6 +64,7 @@ def test_nothing_after_two_dashes_is_a_flag() -> None:
         "--load_retry_interval_micros=9223372036854775808",
         "--enable_batching=yes",
         "--enable_batching=",
+        "--model_name=\udcff",  # a byte that is no UTF-8
         "--help",
     ],
 )
