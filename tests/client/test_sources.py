@@ -606,6 +606,7 @@ def test_the_synthetic_camera_stamps_its_frames_and_knows_the_truth() -> None:
     assert source.truth(99) is None
 
 
+@pytest.mark.alone
 def test_the_synthetic_camera_keeps_its_rate() -> None:
     source = open_source("synthetic:fps=50,size=160x120,frames=11")
     assert source.live
