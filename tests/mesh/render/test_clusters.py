@@ -146,7 +146,7 @@ def test_mutual_tls(objects: list[str], tls: bool) -> None:
         ("{outlierDetection: {maxEjectionPercent: 200}}", "expected a whole number in 0..100, got 200"),
         ("{connectionPool: {http: {http2MaxRequest: 2}}}", "http2MaxRequest is used here but not translated"),
         ("{connectionPool: {tcp: {connectTimeout: 1}}}", "expected a duration"),
-        ("[]", "expected a mapping, got Seq"),
+        ("[]", "expected a mapping, got a list"),
     ],
 )
 def test_what_is_not_translated_is_an_error(policy: str, says: str) -> None:
