@@ -31,7 +31,7 @@ def test_a_source_is_no_shells_word(tmp_path: Path, source: str) -> None:
     for name in ("bin/python", "run.stamp"):
         (tmp_path / name).touch()
     done = subprocess.run(
-        ["make", "run", f"VENV={tmp_path}", f"SOURCE={source}", "DURATION=3"],
+        ["make", "run", f"VENV={tmp_path}", f"SOURCE={source}", "DURATION=3", "ARGS="],
         cwd=ROOT, capture_output=True, text=True, env=OWN,
     )  # fmt: skip
     assert done.stderr == ""
