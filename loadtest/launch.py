@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.plan import INTERRUPTED, VARIABLE, Plan
+from loadtest.ports import free_address
 from model.child import bound
 
 LOOPBACK = "127.0.0.1"
@@ -48,6 +49,9 @@ def command(config: LaunchConfig) -> list[str]:
         words += ["--headless"]
     if config.processes > 1:
         words += ["--processes", str(config.processes), "--master-bind-host", LOOPBACK]
+        if not {"--master", "--worker"} & set(config.locust):  # else others know the port, Locust's own
+            port = str(free_address().port)
+            words += ["--master-bind-port", port, "--master-port", port]
     return [*words, *config.locust]
 
 

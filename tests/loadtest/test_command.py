@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from client.errors import ClientError
+from loadtest.launch import LaunchConfig, command
 from sightline.cli import app
 
 
@@ -68,3 +69,13 @@ def test_bounds_of_a_search_are_told(option: str, value: str) -> None:
         app(["load", "capacity", option, value], standalone_mode=False)
     assert caught.value.param is not None
     assert option in caught.value.param.opts
+
+
+def test_two_loads_on_one_machine_have_a_master_each() -> None:
+    """But who joins or leads a distributed load finds the other end at Locust's own port."""
+    words = command(LaunchConfig(processes=2))
+    port = words[words.index("--master-bind-port") + 1]
+    assert words[words.index("--master-port") + 1] == port
+    assert port != "5557"
+    for role in ("--master", "--worker"):
+        assert "--master-port" not in command(LaunchConfig(processes=2, locust=(role,)))
