@@ -16,6 +16,8 @@ from model.contract import MODEL_NAME
 
 MAX_AGE_S = 0.2  # of live sources, unless another is asked for
 
+OPTIONS = {"max_age_s": "max_age", "max_side_px": "imgsz"}  # what people call StreamConfig's fields
+
 Points = tuple[tuple[float, float], ...]  # x, y in 0..1 of the frame
 
 
@@ -98,19 +100,18 @@ class CameraConfig:
     def stream_config(self, *, live: bool, wait_s: float = 5.0) -> StreamConfig:
         """How its frames are streamed."""
         default_s = MAX_AGE_S if live else 0.0
-        max_age_s = default_s if self.max_age_s is None else self.max_age_s
-        if not 0 <= max_age_s <= 3600:  # under the options' own names
-            raise ValueError(f"max_age: expected 0 to 3600 seconds, got {max_age_s:g}")
-        if not 0 <= self.imgsz <= 65535:
-            raise ValueError(f"imgsz: expected 0 to 65535, got {self.imgsz}")
-        return StreamConfig(
-            max_age_s=max_age_s,
-            jpeg_quality=self.jpeg_quality,
-            max_side_px=self.imgsz,
-            adapt=self.adapt,
-            connect_timeout_s=wait_s,
-            backoff_max_s=min(1.0, wait_s),  # so that giving up comes about when it should
-        )
+        try:
+            return StreamConfig(
+                max_age_s=default_s if self.max_age_s is None else self.max_age_s,
+                jpeg_quality=self.jpeg_quality,
+                max_side_px=self.imgsz,
+                adapt=self.adapt,
+                connect_timeout_s=wait_s,
+                backoff_max_s=min(1.0, wait_s),  # so that giving up comes about when it should
+            )
+        except ValueError as error:
+            name, colon, reason = str(error).partition(":")
+            raise ValueError(f"{OPTIONS.get(name, name)}{colon}{reason}") from None
 
 
 @dataclass(frozen=True)

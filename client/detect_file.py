@@ -65,17 +65,18 @@ def load(path: Path, overrides: Mapping[str, Any]) -> DetectConfig:
     if not isinstance(listed, yaml.SequenceNode) or not listed.value:
         raise reader.error(line, "cameras: expected a list of cameras")
     options = reader.values(top) | dict(overrides)
-    cameras: list[dict[str, Any]] = []
+    cameras, ids = [], set[str]()
     for node in listed.value:
         camera = reader.mapping(node, _CAMERA_OPTIONS)
         if "source" not in camera:
             raise reader.error(node.start_mark.line + 1, "source: expected one for each camera")
         cameras.append(reader.values(camera))
-        camera_id = cameras[-1].get("id")
-        if camera_id and any(camera_id == other.get("id") for other in cameras[:-1]):
-            raise reader.error(
-                camera["id"][0], f"id: expected another for each camera, got {camera_id} again"
-            )
+        if camera_id := cameras[-1].get("id"):
+            if camera_id in ids:
+                raise reader.error(
+                    camera["id"][0], f"id: expected another for each camera, got {camera_id} again"
+                )
+            ids.add(camera_id)
         with reader.at(top | camera):
             configure(cameras[-1:], {name: options[name] for name in options.keys() & set(_CAMERA_OPTIONS)})
     with reader.at(top):

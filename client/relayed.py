@@ -85,10 +85,9 @@ class RelayConnection:
         """Send one frame as soon as those before it are on their way."""
         if self._closing:
             self._listener.answered(frame.seq, Answer.dropped(DropReason.UNSENT))
-        elif (
-            size := len(frame.image)
-        ) > MOST_IMAGE_BYTES:  # gRPC would end the stream, and lose other frames too
-            error = f"image: {size} bytes; a relay takes up to {MOST_IMAGE_BYTES}"
+        elif len(frame.image) > MOST_IMAGE_BYTES:
+            # gRPC would end the stream, and lose other frames too.
+            error = f"image: {len(frame.image)} bytes; a relay takes up to {MOST_IMAGE_BYTES}"
             self._listener.answered(frame.seq, Answer.errored("INVALID_ARGUMENT", error))
         else:
             self._frames.put(frame)

@@ -42,7 +42,8 @@ class StreamConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise ValueError(f"{name}: expected {least} to {most}, got {value}")
+                unit = " seconds" if name.endswith("_s") else ""
+                raise ValueError(f"{name}: expected {least} to {most}{unit}, got {value:g}")
         if self.connect_timeout_s is not None and not self.connect_timeout_s > 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
 

@@ -73,10 +73,9 @@ class CameraView:
         self.problem = ""  # of the newest result that was an error or delivered, if it was an error
         self._source, self._source_problem = STREAMING, ""  # as the camera says
         self._source_since_s = self._retry_at_s = 0.0
-        self._arrived_s = self._interval_s = (
-            0.0  # of frames: when the last one came, and how long between two
-        )
-        self._delivered_s = self._result_interval_s = 0.0  # of delivered results
+        # When the last frame came, and the last delivered result; and how long between two of them.
+        self._arrived_s = self._interval_s = 0.0
+        self._delivered_s = self._result_interval_s = 0.0
         self._serial = 0
         self._total = total
 
@@ -154,12 +153,10 @@ class CameraView:
             return "lost" if self.lost else "ended"
         if self._source in (CONNECTING, BACKING_OFF):
             return self._source
-        intervals_s = STALLED_INTERVALS * self._interval_s
-        if now_s - self._arrived_s > max(STALLED_S, intervals_s):
+        if now_s - self._arrived_s > max(STALLED_S, STALLED_INTERVALS * self._interval_s):
             return STALLED
-        if now_s - self._delivered_s > max(
-            UNANSWERED_S, intervals_s, STALLED_INTERVALS * self._result_interval_s
-        ):
+        interval_s = max(self._interval_s, self._result_interval_s)
+        if now_s - self._delivered_s > max(UNANSWERED_S, STALLED_INTERVALS * interval_s):
             return "failing" if self.problem else "unanswered"
         return STREAMING
 
