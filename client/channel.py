@@ -6,6 +6,8 @@ import re
 
 import grpc
 
+from client.grpc_words import unwrapped
+
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a Frame or Result; gRPC's own default of 4 MiB refuses large frames
 MOST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 16)  # the rest of a message is far smaller
 
@@ -29,10 +31,6 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 # Codes that gRPC makes up itself where nobody answered.
 _NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _CODES = frozenset(code.name for code in grpc.StatusCode)
-# In front of the reason of the attempt that failed last, which is what people need.
-_WRAPPING = re.compile(r"^UNAVAILABLE: failed to connect to all addresses; last error: [A-Z]+: \S+: ")
-# gRPC words it in two ways.
-_SYSTEMS = re.compile(r"^Failed to connect to remote host: (?:connect: )?(.*?)(?: \(\d+\))?$")
 # Where an HTTP/1 server answers, as a relay's --http-port.
 _NO_GRPC = re.compile(r"^Failed parsing HTTP/2 .*")
 _HANDSHAKE = "handshake failed"  # gRPC's: somebody answered, and does not prove to be who it should be
@@ -46,8 +44,7 @@ def status_line(error: grpc.RpcError) -> str:
 def explained(message: str) -> tuple[bool, str]:
     """Why a connection failed, from its `CODE: details`: whether somebody answered, and the reason without what gRPC
     wraps around it."""
-    reason = _SYSTEMS.sub(r"\1", _WRAPPING.sub("", message))
-    reason = _NO_GRPC.sub("no gRPC is spoken there; is that a port for HTTP?", reason)
+    reason = _NO_GRPC.sub("no gRPC is spoken there; is that a port for HTTP?", unwrapped(message)[2])
     code = message.partition(":")[0]
     return _HANDSHAKE in reason or (code in _CODES and code not in _NO_ANSWER), reason
 

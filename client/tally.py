@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections import Counter, deque
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from client.grpc_words import unwrapped
 from client.types import Result, Status
 
 RECENT_S = 5.0  # the rolling figures are those of so many seconds
@@ -20,11 +20,6 @@ MAX_KINDS = 64  # different error texts or versions that are told apart; another
 
 Kind = TypeVar("Kind")
 
-# gRPC's words where no server is; the address, and why the last attempt failed.
-_UNREACHED = re.compile(
-    r"failed to connect to all addresses; last error: [A-Z]+: (?:ipv[46]:)?(\S+): "
-    r"(?:Failed to connect to remote host: )?(?:connect: )?(.*?)(?: \(\d+\))?$"
-)
 _BROKEN_JPEG = "jpeg::Uncompress failed. Invalid JPEG data or crop window."  # TensorFlow's
 
 
@@ -137,7 +132,9 @@ def plain_error(text: str) -> str:
 
     `assertion failed: [expected at most] [50] [pixels]\n\t [[{{node Assert}}]]` -> `expected at most 50 pixels`
     """
-    text = _UNREACHED.sub(r"no connection to \1: \2", text.partition("[[{{")[0].rstrip())
+    text = text.partition("[[{{")[0].rstrip()
+    code, where, reason = unwrapped(text)
+    text = f"{code}no connection to {where}: {reason}" if where else text
     before, failed, parts = text.partition("assertion failed: ")
     text = before + parts.strip("[]").replace("] [", " ") if failed else text
     return text.replace(_BROKEN_JPEG, "the JPEG cannot be decoded: it is broken or cut off")

@@ -19,6 +19,7 @@ from client import (
 )
 from client.channel import explained, split_address
 from client.security import Security
+from client.tally import plain_error
 from tests.client.certificates import self_signed
 from tests.client.fakes import FakeModelServer, FakeRelay, NumberSource, RelayThread, done
 from tests.client.running import streaming, wait_for
@@ -142,3 +143,11 @@ def test_a_password_in_an_address_is_not_shown() -> None:
         with pytest.raises(ValueError, match=r"--relay: expected host:port, got '\*\*\*@host") as told:
             split_address(address, "relay")
         assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("code", ["", "UNAVAILABLE: "])
+def test_a_server_that_is_not_there_is_told_with_its_address(code: str) -> None:
+    words = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:8500: "
+    systems = "Failed to connect to remote host: connect: Connection refused (111)"
+    assert plain_error(code + words + systems) == f"{code}no connection to 127.0.0.1:8500: Connection refused"
+    assert plain_error(f"{code}no healthy upstream") == f"{code}no healthy upstream"
