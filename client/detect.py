@@ -70,15 +70,13 @@ class _Run:
 
     def __init__(self, config: DetectConfig, console: Console) -> None:
         self._config = config
-        self._choices = [camera.choice() for camera in config.cameras]
+        self._choices: list[Choice] = []  # all that look for classes
         pictures = any(camera.save or camera.snapshots for camera in config.cameras)
         self._save_dir = _new_folder(Path(config.project), config.name) if pictures else None
         self._cameras: list[Camera] = []
         self._shared = shared_sinks(config, console, self._reports)
         self._counts: list[Counts] = []
-        self._cameras = [
-            self._camera(*one) for one in zip(config.ids(), config.cameras, self._choices, strict=True)
-        ]
+        self._cameras = [self._camera(*one) for one in zip(config.ids(), config.cameras, strict=True)]
 
     def stream(self, console: Console, stop: threading.Event) -> None:
         """Start all cameras and wait for the end, telling how it goes."""
@@ -131,8 +129,9 @@ class _Run:
             tuple(printable(failure) for failure in failures), counted,
         )  # fmt: skip
 
-    def _camera(self, camera_id: str, camera: CameraConfig, choice: Choice) -> Camera:
-        config = self._config
+    def _camera(self, camera_id: str, camera: CameraConfig) -> Camera:
+        config, choice, snapshots = self._config, camera.choice(), camera.snapshot_choice()
+        self._choices += (choice, snapshots)
         counts = open_counts(camera_id, camera, config.counts)
         if counts is not None:
             self._counts.append(counts)
@@ -146,7 +145,7 @@ class _Run:
                 camera.stream_config(live=source.live, wait_s=config.wait_s),
             ),
             lambda source: [*tracking(camera, source.fps), choice.apply],
-            lambda source: camera_sinks(camera, source, self._save_dir, counts),
+            lambda source: camera_sinks(camera, source, self._save_dir, snapshots, counts),
             self._shared,
         )
 

@@ -68,7 +68,7 @@ class CameraConfig:
         if not 1 <= self.priority <= 10:
             raise ValueError(f"priority: expected 1 to 10, got {self.priority}")
         self.choice()
-        Choice(classes=self.snapshots)
+        self.snapshot_choice()
         self.source_options(patient=False)
         self.stream_config(live=True)
         for name, points in self.lines.items():
@@ -92,6 +92,10 @@ class CameraConfig:
     def choice(self) -> Choice:
         """Which detections are kept."""
         return Choice(self.conf, self.classes)
+
+    def snapshot_choice(self) -> Choice:
+        """Which detections make a snapshot."""
+        return Choice(classes=self.snapshots)
 
     def source_options(self, *, patient: bool) -> SourceOptions:
         """How its source is opened. `patient`: it may be off at the start."""

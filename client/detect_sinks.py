@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from client.choose import Choice
 from client.detect_config import CameraConfig, DetectConfig
 from client.report import CameraReport
 from client.sinks import AnnotatedImages, AnnotatedVideo, JsonLines, QueuedSink, Sink, Table, Webhook
@@ -80,9 +81,9 @@ def tracking(camera: CameraConfig, fps: float) -> list[Callable[[Result], Result
 
 
 def camera_sinks(
-    camera: CameraConfig, source: OpenedSource, folder: Path | None, counts: Counts | None
+    camera: CameraConfig, source: OpenedSource, folder: Path | None, snapshots: Choice, counts: Counts | None
 ) -> list[QueuedSink[Any]]:
-    """The sinks of one camera alone. `folder`: where its pictures go."""
+    """The sinks of one camera alone. `folder`: where its pictures go. `snapshots`: what chooses them."""
     sinks: list[QueuedSink[Any]] = []
     wait = not source.live
     if camera.save and folder is not None:
@@ -93,8 +94,8 @@ def camera_sinks(
         )
         sinks.append(QueuedSink(pictures, IMAGE_QUEUE, wait=wait))
     if camera.snapshots and folder is not None:
-        snapshots = AnnotatedImages(folder / "snapshots", camera.snapshots, SNAPSHOT_EVERY_S)
-        sinks.append(QueuedSink(snapshots, IMAGE_QUEUE, wait=wait))
+        chosen = AnnotatedImages(folder / "snapshots", snapshots, SNAPSHOT_EVERY_S)
+        sinks.append(QueuedSink(chosen, IMAGE_QUEUE, wait=wait))
     if counts is not None:
         sinks.append(QueuedSink(counts, LINE_QUEUE, wait=wait))
     return sinks

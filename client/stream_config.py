@@ -41,9 +41,15 @@ class StreamConfig:
             ("backoff_min_s", 0.001, 3600), ("backoff_max_s", self.backoff_min_s, 3600),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                unit = " seconds" if name.endswith("_s") else ""
+            kind, unit = (float, " seconds") if name.endswith("_s") else (int, "")
+            if name == "window" and value is None:
+                continue
+            if not isinstance(value, int | float):
+                raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")
+            if not least <= value <= most:
                 raise ValueError(f"{name}: expected {least} to {most}{unit}, got {value:g}")
+            if not isinstance(value, kind | int):
+                raise TypeError(f"{name}: expected a whole number, got {value:g}")
         if self.connect_timeout_s is not None and not self.connect_timeout_s > 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,12 +23,11 @@ class AnnotatedImages(Sink[Result]):
 
     Two files of one name from different folders become `a.jpg` and `a-2.jpg`, also where different sinks write to
     the folder at a time. The file itself is never written over. A frame without a file's name is
-    `<camera>-<frame id>.jpg`. `classes` (names or ids): only frames on which one of them was found; `every_s`: only
-    frames captured so many seconds after the last one that was written. Both are for one camera.
+    `<camera>-<frame id>.jpg`. `chosen`: only frames on which it finds something; `every_s`: only frames captured so
+    many seconds after the last one that was written. Both are for one camera.
 
     Raises:
         SinkError: the folder cannot be made, or a file not be written.
-        ValueError: a class is empty.
     """
 
     _taken: ClassVar[
@@ -37,9 +35,9 @@ class AnnotatedImages(Sink[Result]):
     ] = {}  # file written -> by whom, and the file it came from
     _taking = threading.Lock()
 
-    def __init__(self, folder: str | Path, classes: Sequence[str] = (), every_s: float = 0.0) -> None:
+    def __init__(self, folder: str | Path, chosen: Choice | None = None, every_s: float = 0.0) -> None:
         self._folder = folder = Path(folder)
-        self._choice = Choice(classes=classes) if classes else None
+        self._chosen = chosen
         self._every_s, self._last_s = every_s, -math.inf
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +52,7 @@ class AnnotatedImages(Sink[Result]):
         """Delivered frames only, with what was asked for on them."""
         if result.status is not Status.DELIVERED or result.frame.captured_s - self._last_s < self._every_s:
             return None
-        if self._choice is not None and not self._choice.apply(result).detections:
+        if self._chosen is not None and not self._chosen.apply(result).detections:
             return None
         self._last_s = result.frame.captured_s
         return result

@@ -156,6 +156,8 @@ def test_conf_and_classes_choose(relay: RelayThread, tmp_path: Path) -> None:
         assert summary.exit_code == 0
     summary, said = detect(tmp_path / "a.jpg", relay=relay.target, classes=("persn",))
     assert "nothing was called persn; there were thing" in said
+    _, said = detect(tmp_path / "a.jpg", relay=relay.target, snapshots=("thnig",), project=str(tmp_path))
+    assert "nothing was called thnig; there were thing" in said
 
 
 def test_objects_are_numbered_and_counted(relay: RelayThread, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from client.choose import Choice
 from client.sinks import AnnotatedImages, AnnotatedVideo, Lost, QueuedSink
 from client.sinks.video import fit
 from tests.client.media import jpeg, picture, png
@@ -200,7 +201,7 @@ def test_images_are_drawn_as_the_model_saw_them(tmp_path: Path) -> None:
 
 def test_images_of_chosen_classes_at_most_so_often(tmp_path: Path) -> None:
     image, dog = picture(0, (160, 120)), ("dog", 5, 0.9, (0.0, 0.0, 0.5, 0.5))
-    with AnnotatedImages(tmp_path, classes=("Dog", "2"), every_s=1.0) as sink:
+    with AnnotatedImages(tmp_path, Choice(classes=("Dog", "2")), every_s=1.0) as sink:
         for number, (captured_s, found) in enumerate(
             [
                 (0.0, PERSON),

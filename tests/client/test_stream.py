@@ -255,3 +255,17 @@ def test_a_caller_who_never_reads_holds_the_source() -> None:
 def test_bad_settings_are_named(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected .* got {value}"):
         StreamConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("jpeg_quality", 50.5, "expected a whole number, got 50.5"),
+        ("window", 2.0, "expected a whole number, got 2"),
+        ("max_age_s", None, "expected float, got None"),
+        ("jpeg_quality", "85", "expected int, got '85'"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_named(name: str, value: object, said: str) -> None:
+    with pytest.raises(TypeError, match=f"{name}: {said}"):
+        StreamConfig(**{name: value})  # type: ignore[arg-type]
