@@ -118,10 +118,13 @@ def position(node: Map | Seq, key: str | int) -> Position:
 def load_file(path: Path) -> list[Resource]:
     """The objects of one YAML file, empty documents left out, the items of a `kind: List` one by one.
 
-    Raises MeshError ("file:line: what") for a file that can't be read, isn't YAML, repeats a key, or holds
-    something that isn't an object with a kind.
+    Raises MeshError ("file:line: what") for a file that can't be read, is empty, isn't YAML, repeats a key, or
+    holds something that isn't an object with a kind.
     """
-    return load_text(read_text(path), path)
+    text = read_text(path)
+    if not text:  # kustomize takes it; but a file that an editor is about to write is empty too
+        raise MeshError(f"{path}: the file is empty; expected Kubernetes objects")
+    return load_text(text, path)
 
 
 def read_text(path: Path) -> str:

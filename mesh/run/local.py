@@ -209,11 +209,12 @@ class Mesh:
         self._placed = placed
 
     def _watch(self, loaded: Loaded, times: Times) -> None:
+        now = times
         while not self._stop.wait(POLL_S):
             if time.monotonic() > self._renew_at:
                 self._write_secrets(self._hosts)
-            now = times_of(loaded.files)
-            if now == times:
+            last, now = now, times_of(loaded.files)
+            if now == times or now != last:  # who writes a file may not be done with it
                 continue
             fresh = Loaded()
             try:
