@@ -44,6 +44,11 @@ class CallLoad:
         return f"{rate}, {self.timeout_s:g} s for an answer{_weight(self.weight)}"
 
 
+def in_words(users: int) -> str:
+    """`1 user`, `2 users`."""
+    return f"{users} user{'s' * (users != 1)}"
+
+
 def _weight(weight: int) -> str:
     return "" if weight == 1 else f", weight {weight}"
 
@@ -58,7 +63,7 @@ class Stage:
 
     def __str__(self) -> str:
         name = f" ({self.name})" if self.name else ""
-        return f"{self.users} user{'s' * (self.users != 1)} for {self.for_s:g} s{name}"
+        return f"{in_words(self.users)} for {self.for_s:g} s{name}"
 
 
 @dataclass(frozen=True)

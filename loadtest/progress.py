@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from loadtest.figures import tail, title
+from loadtest.profile import in_words
 from loadtest.record import DELIVERED, DROPPED, ERRORED, LATENESS, Store, percentile_s
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def progress_line(control: Control) -> str:
     """`12 s of 60 | 4 users | offered 60.0/s, delivered 60.0/s | age p50 42 ms p99 63 ms | sent 0.4 ms late at p99`"""
     of = "" if control.plan.search else f" of {control.plan.profile.duration_s:g}"
     users = control.clock.plateaus[-1].users if control.clock.plateaus else 0
-    return f"{control.running_s:.0f} s{of} | {users} users | {recent(control.store)}"
+    return f"{control.running_s:.0f} s{of} | {in_words(users)} | {recent(control.store)}"
 
 
 def recent(store: Store) -> str:

@@ -13,6 +13,7 @@ from loadtest.goals import Check, check, nothing_delivered
 from loadtest.knee import Knee, find_knee
 from loadtest.page import Verdict, render
 from loadtest.plan import REPORT, RESULT, TIMELINE
+from loadtest.profile import in_words
 from loadtest.queueing import fit
 from loadtest.record import DELIVERED
 from loadtest.results import Point, Run
@@ -86,7 +87,8 @@ def lines(run: Run, checks: Sequence[Check], warnings: Sequence[str], knee: Knee
         for row in rows:
             yield "  ".join(f"{cell:>{len(name)}}" for name, cell in zip(header, row, strict=True))
     if knee is not None:
-        yield f"knee      {knee.per_s:.0f} frames/s come out at most; {knee.users} users is the most tried that held"
+        most = in_words(knee.users)
+        yield f"knee      {knee.per_s:.0f} frames/s come out at most; {most} is the most tried that held"
     if run.found is not None:
         yield f"answer    {answer(run)}"
     else:
@@ -108,7 +110,7 @@ def answer(run: Run) -> str:
     more = "at least " if users == run.found["most"] else ""
     held = [trial.held for trial in run.answers]
     trials = f" in {sum(map(bool, held))} of {len(held)} trials" if held else ""
-    return f"{more}{users} users{fps} hold{trials}: {goals}"
+    return f"{more}{in_words(users)}{fps} hold{'s' * (users == 1)}{trials}: {goals}"
 
 
 def _verdict(run: Run, checks: Sequence[Check], warnings: Sequence[str]) -> Iterator[Verdict]:

@@ -8,6 +8,7 @@ from loadtest import plots
 from loadtest.figures import CLOSED, COLUMNS, curves, fates, milliseconds, point_table
 from loadtest.knee import HOLDS_PERCENT, LEAST_POINTS, Knee
 from loadtest.page import Section
+from loadtest.profile import in_words
 from loadtest.queueing import fit
 from loadtest.record import STAGE, split
 from loadtest.results import Point, Run
@@ -69,7 +70,7 @@ def load_section(run: Run, points: Sequence[Point], knee: Knee | None) -> Sectio
 def knee_note(points: Sequence[Point], knee: Knee | None) -> str:
     """What the curve says of the knee."""
     if knee is not None:
-        return f"No more than {knee.per_s:.0f} frames/s come out; {knee.users} users is the most tried that held."
+        return f"No more than {knee.per_s:.0f} frames/s come out; {in_words(knee.users)} is the most tried that held."
     if all(p.delivered_percent >= HOLDS_PERCENT for p in points):
         return "All that was offered came out: the knee was not passed."
     if len(points) < LEAST_POINTS:
@@ -96,7 +97,7 @@ def percentile_section(run: Run) -> Section:
 def about(run: Run) -> str:
     """What the figures are of."""
     if answers := run.answers:
-        return f"Of the last trial of {answers[-1].users} users"
+        return f"Of the last trial of {in_words(answers[-1].users)}"
     return "Of the run after its warm-up" if run.profile.warmup_s else "Of the run"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from loadtest.profile import Profile
+from loadtest.profile import Profile, in_words
 from loadtest.record import LAG, LATENESS, Window, known, percentile_s
 from loadtest.results import Run, point_window
 from loadtest.shape import Plateau
@@ -51,8 +51,8 @@ def too_few(run: Run, plateau: Plateau) -> str:
         return ""
     planned_per_s = plateau.users * (run.profile.rate_per_user or 0.0)
     return (
-        f"the load generator offered {percent:.0f} % of the {planned_per_s:g} frames/s that {plateau.users} users are: "
-        "the load was smaller than it says"
+        f"the load generator offered {percent:.0f} % of the {planned_per_s:g} frames/s that "
+        f"{in_words(plateau.users)} would send: the load was smaller than it says"
     )
 
 
@@ -89,5 +89,5 @@ def _late(
         allowed_s = max(OWN_SHARE * percentile_s(ages, percent), OWN_LEAST_S)
         own_s = percentile_s(own, percent)
         if own_s > allowed_s:
-            users = f" with {plateau.users} users" if len(run.plateaus) > 1 else ""
+            users = f" with {in_words(plateau.users)}" if len(run.plateaus) > 1 else ""
             yield own_s, allowed_s, f"p{percent:g}{users}"

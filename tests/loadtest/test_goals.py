@@ -182,8 +182,8 @@ def test_a_searchs_figures_are_those_of_its_answer(
     assert milliseconds(curves(run)["camera"])["p99"] == pytest.approx(50, rel=0.01)
     report.write(run, tmp_path)
     said = capsys.readouterr().out
-    assert "(of the last trial of 1 users)" in said
-    assert "answer    1 users at 10 frames/s each hold in 1 of 2 trials: lost <= 0" in said
+    assert "(of the last trial of 1 user)" in said
+    assert "answer    1 user at 10 frames/s each holds in 1 of 2 trials: lost <= 0" in said
     assert [line.split()[-1] for line in said.splitlines() if line.startswith("    ") and "10.0" in line] == [
         "no", "yes", "no",
     ]  # fmt: skip

@@ -107,7 +107,7 @@ def test_a_search_finds_the_capacity_that_is_known(tmp_path: Path, capfd: pytest
     status = run_load(LoadConfig(profile, Target(), out, LaunchConfig(), search=search))
     said = capfd.readouterr().out
     assert status in (0, DOUBTFUL), said
-    assert re.search(r"answer    1 users at 8 frames/s each hold in \d of \d trials", said), said
+    assert re.search(r"answer    1 user at 8 frames/s each holds in \d of \d trials", said), said
     run = read_run(out)
     (two,) = [point for point in run.points() if point.users == 2]
     assert two.offered_per_s == pytest.approx(16, abs=1)

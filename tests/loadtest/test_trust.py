@@ -59,7 +59,7 @@ def test_an_overloaded_plateau_excuses_no_other() -> None:
     run = made_run(age_ms=lambda second, _: 50 if second < 30 else 3000)
     run.plateaus = [Plateau(1, BEGAN_S, BEGAN_S + 30), Plateau(1, BEGAN_S + 30, BEGAN_S + 60)]
     (warning,) = warnings(with_own(run, LATENESS, lambda number: 0.03 if number < 3000 else 0.0))
-    assert "30.0 ms late at p99 with 1 users, more than 5.0 ms" in warning
+    assert "30.0 ms late at p99 with 1 user, more than 5.0 ms" in warning
     assert warnings(with_own(run, LATENESS, lambda number: 0.0 if number < 3000 else 0.03)) == []
 
 
@@ -78,7 +78,7 @@ def test_less_load_than_planned_is_told() -> None:
     run = made_run()
     run.plateaus = [Plateau(2, BEGAN_S, BEGAN_S + 60)]  # two cameras should have sent 20 a second
     (warning,) = warnings(run)
-    assert warning.startswith("the load generator offered 50 % of the 20 frames/s that 2 users are")
+    assert warning.startswith("the load generator offered 50 % of the 20 frames/s that 2 users would send")
     window = run.store.window(BEGAN_S, BEGAN_S + 10)
     plateau = Plateau(1, BEGAN_S, BEGAN_S + 10)
     for fps, percent in ((10, None), (10.15, None), (20, 50)):  # one frame more or less is the window's edge
