@@ -16,8 +16,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from client import bare, http2
+from client import http2
 from client.channel import split_address
+from client.http2_client import Connection
 from client.relayed import DETECT
 from client.tally import AgeHistogram
 from client.wire import relay_pb2 as pb
@@ -43,7 +44,7 @@ class _Connection(asyncio.Protocol):
     """One connection to the relay, with the streams of some cameras."""
 
     def __init__(self, target: str) -> None:
-        self._calls = bare.Connection(target, DETECT, "http")
+        self._calls = Connection(target, DETECT, "http")
         self._cameras: dict[int, _Camera] = {}  # by stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,8 +133,8 @@ class _Camera:
 class Load:
     """`streams` cameras at `fps` frames of `image` each over so many connections; `fps` 0: they are there, silent.
 
-    The cameras cost next to nothing (`client.bare`): on a machine of two cores with gRPC's own they, and not the relay,
-    would decide how old results are.
+    The cameras cost next to nothing (`client.http2_client`): on a machine of two cores with gRPC's own they, and not
+    the relay, would decide how old results are.
     """
 
     def __init__(self, target: str, image: bytes, streams: int, fps: float, connections: int) -> None:

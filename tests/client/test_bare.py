@@ -12,6 +12,7 @@ import pytest
 
 from client import bare, http2
 from client.bare import Stream, Unary
+from client.http2_client import Connection
 from client.security import Security
 from client.wire import relay_pb2 as pb
 from tests.client.certificates import self_signed
@@ -106,7 +107,7 @@ def test_an_error_is_told() -> None:
 
 
 def test_messages_in_pieces_and_together() -> None:
-    connection = bare.Connection("localhost:1", "/any.Service/Any", "http")
+    connection = Connection("localhost:1", "/any.Service/Any", "http")
     stream = connection.open()
     data = b"".join(
         http2.frame(http2.DATA, 0, stream, part)
