@@ -57,8 +57,9 @@ class Live:
         served = 'count(count by (version) (:tensorflow:serving:request_latency_count{API="Predict"} > 0))'
         for query, expected in (("sum(sightline_relay_frames_total)", count), (served, 2)):
             wait_until(lambda query=query, expected=expected: self.value(query) == expected, 30)  # type: ignore[misc]
-        # A scrape that failed has its time too, and `up` is 0 then.
-        wait_until(lambda: (self.value("floor(min(timestamp(up))) * min(up)") or 0) > done_s, 30)
+        # A scrape that failed has its time too, and `up` is 0 then; a target without a scrape has no `up` at all.
+        all_up = f"floor(min(timestamp(up))) * min(up) * (count(up) == bool {len(self.entrance.targets)})"
+        wait_until(lambda: (self.value(all_up) or 0) > done_s, 30)
 
     def value(self, query: str) -> int | None:
         """Of a query for one number; None while there is none."""
