@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadtest.record import DELIVERED, ERRORED, Window, known, percentile_s
+from loadtest.percentiles import known, percentile_s
+from loadtest.record import DELIVERED, ERRORED, Window
 from loadtest.results import Run
 from loadtest.shape import TAIL_S
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.percentiles import known, mean_s, percentile_s
 from loadtest.profile import CallLoad
 from loadtest.queueing import Model
-from loadtest.record import DELIVERED, Window, known, percentile_s
+from loadtest.record import DELIVERED, Window
 from loadtest.results import Point, Run
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
@@ -44,7 +45,7 @@ def curves(run: Run) -> dict[str, HdrHistogram]:
 def milliseconds(values: HdrHistogram) -> dict[str, float]:
     """Mean, percentiles and maximum; without those for which there are too few values, and {} of none."""
     at = {title(p): percentile_s(values, p) * 1e3 for p in (*PERCENTS, 100) if known(values, p)}
-    return {"mean": float(values.get_mean_value()) / 1e3, **at} if at else {}
+    return {"mean": mean_s(values) * 1e3, **at} if at else {}
 
 
 def tail(of: Iterable[HdrHistogram]) -> float:

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loadtest.percentiles import percentile_s
 from loadtest.profile import Goal
-from loadtest.record import DELIVERED, LOST, Window, percentile_s, split
+from loadtest.record import DELIVERED, LOST, Window, split
 from loadtest.results import Run
 
 QUARTER = 0.25

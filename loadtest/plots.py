@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from loadtest.figures import tail, title
 from loadtest.knee import Knee
 from loadtest.page import Drawing
+from loadtest.percentiles import percentile_s
 from loadtest.picture import BLUE, COLOURS, DARK, GREEN, GREY, ORANGE, RED, SKY, WIDE, picture
-from loadtest.record import DELIVERED, LAG, LATENESS, STAGE, percentile_s, split
+from loadtest.record import DELIVERED, LAG, LATENESS, STAGE, split
 from loadtest.results import Point, Run
 from loadtest.timeline import Column, Timeline
 

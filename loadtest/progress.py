@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from loadtest.figures import tail, title
+from loadtest.percentiles import percentile_s
 from loadtest.profile import in_words
-from loadtest.record import DELIVERED, DROPPED, ERRORED, LATENESS, Store, percentile_s
+from loadtest.record import DELIVERED, DROPPED, ERRORED, LATENESS, Store
 
 if TYPE_CHECKING:
     from loadtest.control import Control

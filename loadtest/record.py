@@ -15,10 +15,10 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.percentiles import MOST_US, histogram
+
 DELIVERED, DROPPED, ERRORED, LOST = "delivered", "dropped", "errored", "lost"
-MOST_US = 600_000_000  # 10 minutes; whatever took longer counts as that
 KINDS = 20  # of messages
-DIGITS = 3  # a value is off by 0.1 % at most
 
 # Series that tell of the generator itself: how late frames were sent, and how late its event loop woke up.
 GENERATOR = "generator"
@@ -26,22 +26,6 @@ LATENESS, LAG = f"{GENERATOR}/lateness", f"{GENERATOR}/lag"
 STAGE = "stage"  # `stage/predict`: a part of the way of delivered frames
 
 Fragment = dict[str, Any]  # what msgpack and JSON can carry; Recorder.flush makes it, Store.add takes it
-
-
-def histogram() -> HdrHistogram:
-    """An empty histogram of microseconds, 1 to MOST_US."""
-    return HdrHistogram(1, MOST_US, DIGITS)
-
-
-def percentile_s(of: HdrHistogram, percent: float) -> float:
-    """The seconds that `percent` (0..100) of the values do not exceed; NaN where there is none."""
-    return float(of.get_value_at_percentile(percent)) / 1e6 if of.total_count else float("nan")
-
-
-def known(of: HdrHistogram, percent: float) -> bool:
-    """Whether there are enough values for a percentile: with fewer than 1,000 the maximum would pass for p99.9."""
-    count = int(of.total_count)
-    return count * (100 - percent) >= 100 - 1e-6 if percent < 100 else count > 0
 
 
 def fate(user: str, status: str, detail: str = "") -> str:

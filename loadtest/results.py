@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from loadtest.percentiles import known, mean_s, percentile_s
 from loadtest.profile import Profile
-from loadtest.record import DELIVERED, Store, Window, known, percentile_s
+from loadtest.record import DELIVERED, Store, Window
 from loadtest.shape import TAIL_S, Plateau
 
 PACKAGES = ("sightline", "locust", "gevent", "grpcio", "hdrhistogram")
@@ -166,7 +167,7 @@ def point(store: Store, plateau: Plateau) -> Point | None:
         offered_per_s=window.offered / window.seconds,
         delivered_per_s=window.count(DELIVERED) / window.seconds,
         delivered_percent=100 * window.share(DELIVERED),
-        mean_ms=float(ages.get_mean_value()) / 1e3 if ages.total_count else math.nan,
+        mean_ms=mean_s(ages) * 1e3,
         p50_ms=percentile_s(ages, 50) * 1e3,
         p99_ms=percentile_s(ages, 99) * 1e3 if known(ages, 99) else math.nan,
         held=plateau.held,

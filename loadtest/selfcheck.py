@@ -16,9 +16,9 @@ import numpy as np
 
 from loadtest.known_server import SPAN_S, delays_s, stall_s
 from loadtest.launch import LaunchConfig, launch
+from loadtest.percentiles import percentile_s
 from loadtest.plan import Plan, Target
 from loadtest.profile import CallLoad, CameraLoad, Profile, Stage
-from loadtest.record import percentile_s
 from loadtest.results import Run, read_run
 from model.child import bound
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.figures import PERCENTS, milliseconds, title
-from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST, histogram
+from loadtest.percentiles import histogram
+from loadtest.record import DELIVERED, DROPPED, ERRORED, LOST
 from loadtest.results import Run
 
 STATUSES = (DELIVERED, ERRORED, DROPPED, LOST)

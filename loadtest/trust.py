@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from loadtest.percentiles import known, percentile_s
 from loadtest.profile import Profile, in_words
-from loadtest.record import LAG, LATENESS, Window, known, percentile_s
+from loadtest.record import LAG, LATENESS, Window
 from loadtest.results import Run, point_window
 from loadtest.shape import Plateau
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from loadtest.record import GENERATOR, STAGE, Store, known, split
+from loadtest.percentiles import known
+from loadtest.record import GENERATOR, STAGE, Store, split
 
 if TYPE_CHECKING:
     from locust.env import Environment

@@ -20,10 +20,11 @@ import pytest
 from loadtest import picture, report
 from loadtest.compare import compare
 from loadtest.figures import milliseconds, tail
+from loadtest.percentiles import histogram
 from loadtest.plan import REPORT, RESULT, TIMELINE
 from loadtest.plots import STEPS, around, mark
 from loadtest.profile import CallLoad, Goal
-from loadtest.record import DELIVERED, DROPPED, Recorder, fate, histogram
+from loadtest.record import DELIVERED, DROPPED, Recorder, fate
 from loadtest.results import Run, Span
 from loadtest.shape import Plateau
 from tests.loadtest.runs import BEGAN_S, PROFILE, made_run

@@ -7,7 +7,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from loadtest.record import DELIVERED, DROPPED, Recorder, Store, fate, histogram, known, percentile_s, split
+from loadtest.percentiles import percentile_s
+from loadtest.record import DELIVERED, DROPPED, Recorder, Store, fate, split
 from tests.loadtest.runs import assert_percentile
 
 AGES = fate("camera", DELIVERED, "v1")
@@ -110,17 +111,3 @@ def test_a_long_value_stands_for_those_that_it_displaced() -> None:
     values = store.values("generator/lag")
     assert values.total_count == 50
     assert percentile_s(values, 50) == pytest.approx(0.5, abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("values", "percent", "enough"),
-    [
-        (0, 50, False), (1, 50, False), (2, 50, True), (999, 99.9, False), (1000, 99.9, True), (1, 100, True),
-        (0, 100, False),
-    ],
-)  # fmt: skip
-def test_a_percentile_needs_as_many_values_as_it_says(values: int, percent: float, enough: bool) -> None:
-    of = histogram()
-    for _ in range(values):
-        of.record_value(1)
-    assert known(of, percent) is enough

@@ -11,9 +11,10 @@ import gevent
 import pytest
 from typer.testing import CliRunner
 
+from loadtest.percentiles import percentile_s
 from loadtest.probe import watch_loop
 from loadtest.profile import CallLoad, CameraLoad, Goal
-from loadtest.record import DROPPED, LAG, LATENESS, Recorder, Store, percentile_s
+from loadtest.record import DROPPED, LAG, LATENESS, Recorder, Store
 from loadtest.results import Run
 from loadtest.shape import Plateau
 from loadtest.trust import short_percent, warnings
