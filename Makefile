@@ -40,7 +40,7 @@ types: $(VENV)/test.stamp ## Types.
 
 tests: $(VENV)/test.stamp ## Tests, JOBS (2) at a time.
 	@# What another job's tests held up too long is tried again alone, where only what is wrong fails; both are shown.
-	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS) || \
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || \
 	  { [ $$? = 1 ] && $(BIN)/pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 bench-engine: $(VENV)/bench.stamp ## Our engine against ONNX Runtime and OpenVINO (about 4 minutes).

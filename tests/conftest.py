@@ -14,6 +14,25 @@ import pytest
 COCO_WEIGHTS_VARIABLE = "SIGHTLINE_COCO_WEIGHTS"
 STREET_VIDEO_VARIABLE = "SIGHTLINE_STREET_VIDEO"
 IMGSZ = 640
+# Files that take 12 s and more. They begin first, so that no worker is left alone with one at the end.
+LONG = (
+    "rollout/test_live.py", "sightline/test_up.py", "loadtest/test_live.py", "sightline/test_error_lines.py",
+    "loadtest/test_live_search.py", "observability/test_live.py", "client/test_live_page.py", "model/test_network.py",
+    "terraform/test_terraform.py", "rollout/test_lifecycle.py", "client/test_relay_overload.py", "model/test_verify.py",
+    "k8s/test_policies.py", "observability/test_rules.py", "sightline/test_bench_server.py",
+    "client/test_stream_age.py", "k8s/test_manifests.py", "rollout/test_shadow.py", "model/test_export.py",
+    "client/test_rtsp.py", "serving/test_environment.py", "serving/test_sessions.py", "mesh/live/test_stack.py",
+    "model/test_demo_train.py", "client/test_streaming.py", "sightline/test_detections.py",
+    "sightline/test_restarts.py", "client/test_relay_bad_cameras.py", "conformance/test_process.py",
+    "client/test_stream_faults.py", "sightline/test_soak.py", "sightline/test_isolation.py", "k8s/test_checkov.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of LONG first, in its order."""
+    tests = Path(__file__).parent
+    places = {tests / file: place for place, file in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

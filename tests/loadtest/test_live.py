@@ -51,6 +51,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Truth]
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_known_latencies_are_measured_within_two_percent(checked: tuple[Path, list[Truth]]) -> None:
     folder, found = checked
