@@ -10,6 +10,7 @@ from urllib.parse import quote
 import grpc
 
 from client.relay.board import Board, CameraView
+from client.relay.checks import wrong_id, wrong_image, wrong_subject
 from client.relay.config import RelayConfig
 from client.relay.metrics import RelayMetrics
 from client.relay.scheduler import Scheduler
@@ -17,7 +18,6 @@ from client.relay.shares import Share, Streams
 from client.relay.slot import Slot
 from client.wire import relay_pb2 as pb
 
-MAX_CAMERA_ID_BYTES = 256
 _RETRY = pb.Result(retry=pb.Retry()).SerializeToString()
 _CLOSING = pb.Result(closing=pb.Closing()).SerializeToString()
 HALF_CLOSE_S = 1.0  # that a camera has for it when it was told that the relay stops
@@ -79,8 +79,9 @@ class Camera:
         has too many streams."""
         slot = Slot(frame, self._loop.time())  # has the image; each look at it in the message would copy it
         self.heard_s = slot.arrived_s
-        denied = self._wrong_subject(frame)
-        problem = denied or self._wrong_id(frame) or self._wrong_image(slot.image)
+        camera_id = frame.camera_id
+        denied = wrong_subject(camera_id, self.subject)
+        problem = denied or self._named(camera_id) or wrong_image(slot.image, self._config.max_image_bytes)
         self._slots.append(slot)
         self._metrics.received.inc()
         self._metrics.pending += 1
@@ -96,7 +97,8 @@ class Camera:
         """The camera tells how its source is. It is for those who look; if anything is wrong with it, it is ignored.
         Raises Refused as `offer` does."""
         self.heard_s = self._loop.time()
-        if self._board is not None and not self._wrong_subject(frame) and not self._wrong_id(frame):
+        camera_id = frame.camera_id
+        if self._board is not None and not (wrong_subject(camera_id, self.subject) or self._named(camera_id)):
             self._joined_view().source_is(frame.source, self.heard_s)
 
     def retry(self) -> None:
@@ -133,30 +135,14 @@ class Camera:
             self.mailbox = slot
             self._scheduler.offer(self)
 
-    def _wrong_subject(self, frame: pb.Frame) -> str:
-        if not self.subject or frame.camera_id == self.subject:
-            return ""
-        return f"camera_id: the token is for {self.subject!r}, got a frame of {frame.camera_id!r}"
-
-    def _wrong_id(self, frame: pb.Frame) -> str:
-        size = len(frame.camera_id.encode())
-        if not 0 < size <= MAX_CAMERA_ID_BYTES:
-            return f"camera_id: expected 1 to {MAX_CAMERA_ID_BYTES} bytes, got {size}"
-        if not self.camera_id:
+    def _named(self, camera_id: str) -> str:
+        """The first frame gives the stream its camera id; returns what is wrong with a frame's."""
+        problem = wrong_id(camera_id, self.camera_id)
+        if not problem and not self.camera_id:
             if self._streams is not None:
-                self._streams.name(self, frame.camera_id, self.heard_s)
-            self.camera_id = frame.camera_id
-        if frame.camera_id != self.camera_id:
-            return f"camera_id: this stream is {self.camera_id!r}, got {frame.camera_id!r}; open one stream per camera"
-        return ""
-
-    def _wrong_image(self, image: bytes) -> str:
-        limit = self._config.max_image_bytes
-        if not image:
-            return "image: expected a JPEG or PNG file, got nothing"
-        if len(image) > limit:
-            return f"image: {len(image)} bytes; the relay takes up to {limit} (--max-image-bytes)"
-        return ""
+                self._streams.name(self, camera_id, self.heard_s)
+            self.camera_id = camera_id
+        return problem
 
     def _expire(self, slot: Slot) -> None:
         """Its time is up, in the mailbox or at the model server; there it may go on, but its camera does not wait."""

@@ -57,6 +57,26 @@ def test_a_window_has_the_slots_that_lie_in_it() -> None:
     assert store.window(20, 30).delivered == {}  # not v1 without values, which no percentile can be told of
 
 
+@pytest.mark.parametrize("step_s", [1, 5])
+def test_bounds_take_whole_slots_only(step_s: int) -> None:
+    recorder, store = Recorder(step_s), Store(step_s)
+    for second in (100, 101, 107, 130):  # nothing was due between
+        recorder.add(AGES, second, 0.05)
+    store.add(recorder.flush())
+    slots = [second // step_s * step_s for second in (100, 101, 107, 130)]
+    for begin_s, end_s in (
+        (0, 131),
+        (99.5, 106),
+        (100, 108),
+        (100.5, math.inf),
+        (101, 135),
+        (107, 107.5),
+        (120, 110),
+    ):
+        inside = sum(begin_s <= slot and slot + step_s <= end_s for slot in slots)
+        assert store.values(AGES, begin_s, end_s).total_count == inside, (begin_s, end_s)
+
+
 def test_what_is_beyond_the_scale_still_counts() -> None:
     recorder, store = Recorder(), Store()
     for seconds in (-1.0, 0.0, 1e9):
