@@ -69,7 +69,7 @@ class Tally:
     last_s: float = -math.inf  # the last result
     recent: deque[tuple[float, float]] = field(
         default_factory=lambda: deque(maxlen=4096)
-    )  # (when, age) delivered
+    )  # (when, age) of what was delivered in the last RECENT_S
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, result: Result) -> None:
@@ -90,6 +90,8 @@ class Tally:
             self.ages.add(result.age_s)
             _count(self.versions, (result.model_name, result.model_version), ("other models", 0))
             self.recent.append((now, result.age_s))
+            while now - self.recent[0][0] > RECENT_S:
+                self.recent.popleft()
 
     @classmethod
     def merged(cls, tallies: Iterable[Tally]) -> Tally:

@@ -38,7 +38,7 @@ from client.report import (
     versions_text,
 )
 from client.status import status_line, status_table
-from client.tally import MAX_KINDS, AgeHistogram, Tally
+from client.tally import MAX_KINDS, RECENT_S, AgeHistogram, Tally
 from client.types import Account
 from model.child import bound
 from tests.client.fakes import FakeModelServer, FakeRelay, RelayThread, done, response_of
@@ -439,6 +439,18 @@ def test_a_tally_is_bounded_whatever_comes() -> None:
     assert len(tally.versions) == MAX_KINDS + 1
     assert tally.errors.total() == 10_000
     assert len(tally.recent) < 5000
+
+
+def test_a_tally_keeps_the_last_seconds_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally, now_s = Tally(), 1000.0
+    monkeypatch.setattr("client.tally.time.monotonic", lambda: now_s)
+    for number in range(1000):
+        now_s += 0.1
+        tally.add(delivered(frame(number, captured_s=now_s - 0.04)))
+    assert len(tally.recent) == pytest.approx(RECENT_S / 0.1, abs=1)
+    fps, p50_s, _ = tally.recent_figures(now_s)
+    assert fps == pytest.approx(10, rel=0.03)
+    assert p50_s > 0
 
 
 def test_texts() -> None:
