@@ -24,6 +24,7 @@ from mesh.resources import (
     load_file,
     position,
     read_text,
+    read_written,
 )
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -156,7 +157,7 @@ def _patch_bodies(entry: Map, at: Position, folder: Path, loaded: Loaded) -> lis
         path = folder / str(entry["path"])
         _exists(path, position(entry, "path"))
         loaded.files.add(path)
-        return [body for body in load_documents(read_text(path), path) if body is not None]
+        return [body for body in load_documents(read_written(path), path) if body is not None]
     if "patch" not in entry:
         raise MeshError(f"{at}: a patch needs path or patch")
     where = position(entry, "patch")

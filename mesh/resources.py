@@ -121,10 +121,7 @@ def load_file(path: Path) -> list[Resource]:
     Raises MeshError ("file:line: what") for a file that can't be read, is empty, isn't YAML, repeats a key, or
     holds something that isn't an object with a kind.
     """
-    text = read_text(path)
-    if not text:  # kustomize takes it; but a file that an editor is about to write is empty too
-        raise MeshError(f"{path}: the file is empty; expected Kubernetes objects")
-    return load_text(text, path)
+    return load_text(read_written(path), path)
 
 
 def read_text(path: Path) -> str:
@@ -139,6 +136,14 @@ def read_text(path: Path) -> str:
         raise MeshError(f"{path}: not UTF-8 text, at byte {error.start}") from None
     except OSError as error:
         raise MeshError(f"{path}: {error.strerror or error}") from None
+
+
+def read_written(path: Path) -> str:
+    """As `read_text`, but an empty file is an error: so is one that an editor is about to write. Kustomize takes it."""
+    text = read_text(path)
+    if not text:
+        raise MeshError(f"{path}: the file is empty; expected Kubernetes objects or a patch")
+    return text
 
 
 def load_text(text: str, path: Path, first_line: int = 1) -> list[Resource]:

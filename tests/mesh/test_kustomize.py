@@ -148,6 +148,19 @@ def test_what_is_not_supported_is_an_error_with_its_place(
     assert str(tmp_path) in str(error.value)
 
 
+@pytest.mark.parametrize("cut", ["vs.yaml", "patch.yaml"])
+def test_a_file_that_was_cut_to_nothing_is_an_error(tmp_path: Path, cut: str) -> None:
+    files = {
+        "vs.yaml": VIRTUAL_SERVICE,
+        "patch.yaml": "- {op: replace, path: /spec/http/0/route/0/weight, value: 7}\n",
+        "kustomization.yaml": "resources: [vs.yaml]\n"
+        "patches: [{path: patch.yaml, target: {kind: VirtualService}}]\n",
+    }
+    assert load([make(tmp_path / "whole", files)])
+    with pytest.raises(MeshError, match=f"{cut}: the file is empty"):
+        load([make(tmp_path / "cut", files | {cut: ""})])
+
+
 def test_a_folder_without_kustomization_is_read_whole(tmp_path: Path) -> None:
     make(
         tmp_path, {"a/vs.yaml": VIRTUAL_SERVICE, "b/other.yml": VIRTUAL_SERVICE.replace("name: a", "name: b")}
