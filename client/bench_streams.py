@@ -1,4 +1,4 @@
-"""Many cameras in one process at a steady rate, each with a connection of its own or sharing some, as a gateway does.
+"""Many cameras in one process, at a rate or at full speed, with a connection each or sharing some, as a gateway does.
 
 `python -m client.bench_streams RELAY --streams 1000 --fps 2` prints what came back as a line of JSON.
 """
@@ -11,7 +11,6 @@ import contextlib
 import gc
 import json
 import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -81,12 +80,12 @@ class _Connection(asyncio.Protocol):
 
 
 class _Camera:
-    """A camera that sends a frame each `period_s`, and counts what comes back."""
+    """A camera that sends frames, at its rate or as results of the ones before come, and counts what comes back."""
 
     def __init__(self, number: int, load: Load) -> None:
         self.connected, self.over = asyncio.Event(), asyncio.Event()
         self._load = load
-        self._frame = pb.Frame(camera_id=f"camera{number}", image=load.image)
+        self._frame = pb.Frame(camera_id=f"camera{number}", image=load.image, wait=bool(load.ahead))
         self._sent_s: dict[int, float] = {}  # by frame_id, of frames without a result
 
     async def connect(self, connection: _Connection) -> None:
@@ -95,19 +94,29 @@ class _Camera:
         await self.connected.wait()
 
     def start(self, due_s: float) -> None:
-        """Send the first frame at `due_s`, by the event loop's clock."""
-        asyncio.get_running_loop().call_at(due_s, self._send, due_s)
+        """Send the first frame at `due_s`, by the event loop's clock; at full speed the first ones at once."""
+        if self._load.ahead:
+            for _ in range(self._load.ahead):
+                self._send()
+        else:
+            asyncio.get_running_loop().call_at(due_s, self._send_due, due_s)
 
-    def _send(self, due_s: float) -> None:
+    def _send_due(self, due_s: float) -> None:
+        if due_s >= self._load.until_s:
+            self._end()
+        else:
+            self._send()
+            self.start(due_s + 1 / self._load.fps)
+
+    def _end(self) -> None:
+        self._connection.send(self._stream, b"", last=True)
+
+    def _send(self) -> None:
         load, now_s = self._load, time.monotonic()
-        if due_s >= load.until_s:
-            self._connection.send(self._stream, b"", last=True)
-            return
         self._frame.frame_id += 1
         self._sent_s[self._frame.frame_id] = now_s
         load.outcome.sent += now_s >= load.measured_from_s
         self._connection.send(self._stream, http2.message(self._frame.SerializeToString()))
-        self.start(due_s + 1 / load.fps)
 
     def take_in(self, kind: int, payload: bytes) -> None:
         """What the relay sent on this stream."""
@@ -117,6 +126,15 @@ class _Camera:
             self.over.set()
         else:
             self._count(pb.Result.FromString(payload))
+            if self._load.ahead:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """At full speed each result lets the next frame go."""
+        if time.monotonic() < self._load.until_s:
+            self._send()
+        elif not self._sent_s:
+            self._end()
 
     def _count(self, result: pb.Result) -> None:
         began_s, now_s = self._sent_s.pop(result.frame_id), time.monotonic()
@@ -133,12 +151,16 @@ class _Camera:
 class Load:
     """`streams` cameras at `fps` frames of `image` each over so many connections; `fps` 0: they are there, silent.
 
+    `ahead`: at full speed in place of a rate, each camera with so many frames under way.
+
     The cameras cost next to nothing (`client.http2_client`): on a machine of two cores with gRPC's own they, and not
     the relay, would decide how old results are.
     """
 
-    def __init__(self, target: str, image: bytes, streams: int, fps: float, connections: int) -> None:
-        self.image, self.fps = image, fps
+    def __init__(
+        self, target: str, image: bytes, streams: int, fps: float, connections: int, ahead: int = 0
+    ) -> None:
+        self.image, self.fps, self.ahead = image, fps, ahead
         self.outcome, self.ages = Outcome(), AgeHistogram()
         self.measured_from_s = self.until_s = 0.0
         self._target, self._streams, self._connections = target, streams, connections
@@ -151,7 +173,7 @@ class Load:
         gc.freeze()
         gc.disable()
         print(CONNECTED, flush=True)
-        warm_up_s = max(WARM_UP_S, 1 / self.fps) if self.fps else 0.0
+        warm_up_s = max(WARM_UP_S, 1 / self.fps) if self.fps else WARM_UP_S * bool(self.ahead)
         begin_s = time.monotonic()
         self.measured_from_s = begin_s + warm_up_s
         self.until_s = self.measured_from_s + seconds
@@ -187,23 +209,16 @@ class Load:
         return connections
 
 
-async def _main(
-    target: str, streams: int, connections: int, fps: float, image_bytes: int, seconds: float
-) -> None:
-    load = Load(target, os.urandom(image_bytes), streams, fps, connections or streams)
-    print(json.dumps(asdict(await load.run(seconds))))
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("relay")
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--connections", type=int, default=0)
     parser.add_argument("--fps", type=float, default=2.0)
+    parser.add_argument("--ahead", type=int, default=0)
     parser.add_argument("--image-bytes", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args()
-    asyncio.run(
-        _main(given.relay, given.streams, given.connections, given.fps, given.image_bytes, given.seconds)
-    )
-    sys.stdout.flush()
+    image, connections = os.urandom(given.image_bytes), given.connections or given.streams
+    load = Load(given.relay, image, given.streams, given.fps, connections, given.ahead)
+    print(json.dumps(asdict(asyncio.run(load.run(given.seconds)))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import queue
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,29 @@ class RelayByPython:
     way: Relay
 
     def __call__(self, callers: int) -> list[Detect]:
-        from client.bench import RelayCaller
+        from client.channel import CHANNEL_OPTIONS
+        from client.relayed import DETECT
+        from client.wire import relay_pb2 as pb
 
-        return [
-            RelayCaller(self.way.target, camera, self.way.security()).detect for camera in cameras(callers)
-        ]
+        security = self.way.security()
+
+        def caller(camera: str) -> Detect:
+            channel = security.channel(self.way.target, CHANNEL_OPTIONS)
+            frame, frames = pb.Frame(camera_id=camera, wait=True), queue.SimpleQueue[bytes]()
+            detect_all = channel.stream_stream(DETECT, response_deserializer=pb.Result.FromString)
+            results = detect_all(iter(frames.get, None), metadata=security.metadata(camera))
+
+            def detect(jpeg: bytes) -> object:
+                frame.frame_id, frame.image = frame.frame_id + 1, jpeg
+                frames.put(frame.SerializeToString())
+                result: pb.Result = next(results)
+                if not result.HasField("delivered"):
+                    raise RuntimeError(f"expected detections, got {result}")
+                return result
+
+            return detect
+
+        return [caller(camera) for camera in cameras(callers)]
 
 
 def cameras(callers: int) -> list[str]:

@@ -19,9 +19,10 @@ from pathlib import Path
 import grpc
 import psutil
 
-from client.bench import RelayCaller
+from client.bare import Stream
 from client.channel import CHANNEL_OPTIONS
 from client.predict import PREDICT, parse_response, request_bytes
+from client.security import Security
 from model import contract
 from sightline.bench.images import SIZES_WH, jpegs
 from sightline.ports import LOOPBACK, free_port
@@ -97,7 +98,7 @@ def relay(children: Children) -> Footprint:
     def camera(number: int) -> None:
         due_s = time.monotonic() + number / CAMERAS / FPS
         end_s = due_s + SECONDS
-        with RelayCaller(target, f"camera-{number}") as caller:
+        with Stream(target, f"camera-{number}", Security()) as caller:
             while due_s < end_s:
                 time.sleep(max(0.0, due_s - time.monotonic()))
                 caller.detect(image)

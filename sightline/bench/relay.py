@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
-from dataclasses import dataclass
-from typing import IO
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from client.bench import CPU_SECONDS, MEMORY_BYTES, measure_relay, metric, null_server, relay_process
-from client.bench_streams import CONNECTED, OVER, WARM, Outcome
-from model.child import bound
+from client.bench import measure, measure_relay
 from sightline.bench.rows import met
 
 FLOOD_BYTES = 50_000  # a JPEG of 1280x720
-FLOOD_FRAMES, FLOOD_CAMERAS = 2000, 4
 STREAMS_FPS, STREAMS_BYTES = 2.0, 10_000  # of the many streams; fewer have as many frames a second in all
 LIGHT_FRAMES_S = 300  # in all, too: far from what the relay can do
 GOAL_FRAMES_S, GOAL_P99_MS, GOAL_IDLE_KB = 2000, 100, 200
 
 
-@dataclass(frozen=True)
-class Steady:
-    """One steady load: what its cameras saw, and CPU time of the relay per frame, of the same seconds."""
-
-    streams: int
-    fps: float
-    image_bytes: int
-    outcome: Outcome
-    cpu_us: float
-    stream_kb: float  # memory that the streams took before any frame came
-
-
 def run(seconds: float, streams: int, console: Console) -> None:
-    """Measure and print (about 2 minutes at the defaults)."""
-    cost = measure_relay(FLOOD_BYTES, FLOOD_FRAMES, FLOOD_CAMERAS)
+    """Measure and print (about 3 minutes at the defaults)."""
+    cost = measure_relay(FLOOD_BYTES, seconds=seconds)
     console.print(str(cost), highlight=False)
-    console.print(
-        f"goal {GOAL_FRAMES_S} a second of CPU: {met(cost.frames_per_cpu_s >= GOAL_FRAMES_S)}",
-        highlight=False,
-    )
+    console.print(f"goal {GOAL_FRAMES_S} a second of CPU: {_met_in(cost.frames_per_cpu_s)}", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("streams", "fps each", "KB", "delivered", "p50 ms", "p99 ms", "relay CPU us/frame"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -75,32 +53,12 @@ def run(seconds: float, streams: int, console: Console) -> None:
         console.print(line, highlight=False)
 
 
-def measure(streams: int, fps: float, image_bytes: int, seconds: float) -> Steady:
-    """A fresh relay under so many cameras, which are in one process of their own."""
-    with null_server() as server, relay_process(server) as (relay, metrics_url):
-        empty = metric(metrics_url, MEMORY_BYTES)
-        options = {"streams": streams, "fps": fps, "image-bytes": image_bytes, "seconds": seconds}
-        arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", "client.bench_streams", relay, *arguments]
-        with subprocess.Popen(bound(command), stdout=subprocess.PIPE, text=True) as load:
-            assert load.stdout is not None
-            if load.stdout.readline().strip() != CONNECTED:
-                raise RuntimeError(
-                    f"{streams} streams could not be opened; see the limit of open files (ulimit -n)"
-                )
-            full = metric(metrics_url, MEMORY_BYTES)
-            began_s, ended_s = (_cpu_s_at(load.stdout, metrics_url, word) for word in (WARM, OVER))
-            outcome = Outcome(**json.loads(load.stdout.readline()))
-    frames = streams * fps * seconds
-    cpu_us = 1e6 * (ended_s - began_s) / frames if frames else math.nan
-    return Steady(streams, fps, image_bytes, outcome, cpu_us, (full - empty) / streams / 1000)
-
-
-def _cpu_s_at(lines: IO[str], metrics_url: str, word: str) -> float:
-    """The relay's CPU time when the cameras say `word`."""
-    if (line := lines.readline().strip()) != word:
-        raise RuntimeError(f"the cameras broke off: expected {word!r}, got {line!r}")
-    return metric(metrics_url, CPU_SECONDS)
+def _met_in(turns: Sequence[float]) -> str:
+    """Whether turns reach the goal. What others take of a shared machine's cores makes a turn slower, never faster."""
+    reached = sum(turn >= GOAL_FRAMES_S for turn in turns)
+    if reached in (0, len(turns)):
+        return met(reached > 0)
+    return f"met in {reached} of {len(turns)} turns"
 
 
 def _ms(value: float) -> str:
