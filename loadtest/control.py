@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import RLock
 
-from loadtest import report, webui
+from loadtest import webui
 from loadtest.plan import BEGAN, EVENTS, INTERRUPTED, Plan
 from loadtest.progress import show_progress
 from loadtest.record import Fragment, Recorder, Store
@@ -116,6 +116,8 @@ class Control:
             self.clock.plateaus, read_events(self.plan.folder / EVENTS, self._ended_s), found=found,
             failure=self._failure,
         )  # fmt: skip
+        from loadtest import report  # with matplotlib and scipy, for which no load has to wait
+
         status = report.write(run, self.plan.folder)
         if self._page and not self._stopping:
             print(f"page      {self._page} stays until Ctrl-C", flush=True)

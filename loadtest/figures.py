@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from hdrh.histogram import HdrHistogram
 
 from loadtest.percentiles import known, mean_s, percentile_s
 from loadtest.profile import CallLoad
-from loadtest.queueing import Model
 from loadtest.record import DELIVERED, Window
 from loadtest.results import Point, Run
+
+if TYPE_CHECKING:
+    from loadtest.queueing import Model  # imports scipy
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 CLOSED = " (closed)"

@@ -23,6 +23,7 @@ PLAN, RESULT, REPORT, TIMELINE = "plan.json", "result.json", "report.html", "tim
 COMPARISON = "compare.html"
 BEGAN, EVENTS = "began", "events.jsonl"  # what the load and whoever switches the mesh tell each other
 FAILED = "sightline-failed"  # a user's message to the master: what ended it
+OK, MISSED, DOUBTFUL = 0, 1, 3  # exit status; 2 is for usage
 INTERRUPTED = 130  # Locust's exit status after Ctrl-C where there is nothing to tell
 SIGNING_KEY = "token-key.pem"  # as mesh.tokens names it
 

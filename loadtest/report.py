@@ -12,7 +12,7 @@ from loadtest.figures import curves, fates, milliseconds, point_table
 from loadtest.goals import Check, check, nothing_delivered
 from loadtest.knee import Knee, find_knee
 from loadtest.page import Verdict, render
-from loadtest.plan import REPORT, RESULT, TIMELINE
+from loadtest.plan import DOUBTFUL, MISSED, OK, REPORT, RESULT, TIMELINE
 from loadtest.profile import in_words
 from loadtest.queueing import fit
 from loadtest.record import DELIVERED
@@ -21,7 +21,6 @@ from loadtest.sections import about, sections
 from loadtest.timeline import STATUSES, Timeline
 from loadtest.trust import warnings as doubts
 
-OK, MISSED, DOUBTFUL = 0, 1, 3  # exit status; 2 is for usage
 PROBLEMS = 5  # messages that the terminal gets
 
 

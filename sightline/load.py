@@ -12,14 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.compare import UNCLEAR, WORSE, differences
-from loadtest.compare import compare as compare_runs
-from loadtest.compare_page import comparison_page
 from loadtest.launch import LaunchConfig, launch
-from loadtest.plan import COMPARISON, Plan, Search, Target
+from loadtest.plan import COMPARISON, DOUBTFUL, MISSED, OK, Plan, Search, Target
 from loadtest.ports import free_address
 from loadtest.profile import Profile, StackSpec
-from loadtest.report import DOUBTFUL, MISSED, OK
 from loadtest.results import read_run
 from loadtest.selfcheck import selfcheck as measure_known
 from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed, relay
@@ -28,7 +24,6 @@ from loadtest.trust import warnings
 from mesh.render.topology import Address
 from model import contract
 from sightline.load_checks import check_config
-from sightline.load_tables import comparison_table, selfcheck_table
 from sightline.models import prepare
 from sightline.ports import LOOPBACK
 from sightline.processes import Children
@@ -140,6 +135,12 @@ def _servers(
 
 def compare(first: Path, second: Path, tolerance: float, console: Console) -> int:
     """Print how the second run differs, and write a page into its folder; 0, 1 if it is worse, 3 if that is unclear."""
+    # With scipy's statistics and matplotlib, for which no load has to wait.
+    from loadtest.compare import UNCLEAR, WORSE, differences
+    from loadtest.compare import compare as compare_runs
+    from loadtest.compare_page import comparison_page
+    from sightline.load_tables import comparison_table
+
     one, other = read_run(first), read_run(second)
     found, notes = compare_runs(one, other, tolerance), list(differences(one, other))
     runs = {"first": one, "second": other}
@@ -160,6 +161,8 @@ def compare(first: Path, second: Path, tolerance: float, console: Console) -> in
 
 def selfcheck(folder: Path, processes: int, console: Console) -> int:
     """Print what was injected and what was measured; 0 if they agree, 1 if not, 3 if the generator was too slow."""
+    from sightline.load_tables import selfcheck_table
+
     new(folder)
     found, run, _ = measure_known(folder.resolve(), LaunchConfig(processes))
     console.print(selfcheck_table(found))

@@ -127,13 +127,20 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _check_mesh(components: tuple[str, ...]) -> None:
     """Raise now, before exports and servers take their time, what the mesh would raise after them."""
+    from mesh.kustomize import load
+    from mesh.resources import MeshError
     from mesh.run.envoy import envoy_binary
     from mesh.stack import component_folder, istio_folder
     from mesh.tokens import TokenIssuer  # noqa: F401  # needs packages of the extra `mesh`
 
     envoy_binary()
-    for name in components:
-        component_folder(name, istio_folder())
+    istio = istio_folder()
+    folders = [component_folder(name, istio) for name in components]
+    try:
+        load((istio / "base",), folders)
+    except MeshError as error:
+        order = "; components are applied in the order given: try another" if len(folders) > 1 else ""
+        raise MeshError(f"{error}{order}") from None
 
 
 def _models(config: UpConfig, say: Callable[[str], None]) -> dict[str, ServedModel]:

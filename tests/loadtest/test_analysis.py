@@ -16,7 +16,7 @@ import pytest
 from loadtest import report
 from loadtest.goals import check
 from loadtest.knee import find_knee
-from loadtest.plan import REPORT, RESULT, TIMELINE
+from loadtest.plan import DOUBTFUL, MISSED, OK, REPORT, RESULT, TIMELINE
 from loadtest.profile import Goal
 from loadtest.queueing import erlang_c, fit, wait_mdc_s
 from loadtest.results import Point, read_run
@@ -106,17 +106,17 @@ def test_goals_and_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str
     goals = (Goal("age_ms", at=50, max=100), Goal("delivered_percent", min=99.9), Goal("lost", max=0))
     run = made_run(profile=replace(PROFILE, slo=goals))
     assert [c.ok for c in check(run)] == [True, True, True]
-    assert report.write(run, tmp_path) == report.OK
+    assert report.write(run, tmp_path) == OK
     missed = replace(
         PROFILE, slo=(Goal("age_ms", at=99, max=10), Goal("version_percent", version="v2", min=1))
     )
-    assert report.write(made_run(profile=missed), tmp_path) == report.MISSED
+    assert report.write(made_run(profile=missed), tmp_path) == MISSED
     assert "MISSED    age_ms p99 <= 10" in capsys.readouterr().out
 
 
 def test_a_run_without_results_is_no_success(tmp_path: Path) -> None:
     empty = made_run(0)
-    assert report.write(empty, tmp_path) == report.MISSED
+    assert report.write(empty, tmp_path) == MISSED
     goal = Goal("age_ms", max=1e9)
     assert not goal.allows(math.nan)
 
@@ -124,10 +124,10 @@ def test_a_run_without_results_is_no_success(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("users", "status", "says"),
     [
-        (3, report.OK, "answer    3 users at 10 frames/s each hold: lost <= 0"),
-        (512, report.OK, "answer    at least 512 users"),
-        (0, report.MISSED, "answer    not even one user at 10 frames/s each holds: lost <= 0"),
-        (None, report.MISSED, "answer    stopped before it was found"),
+        (3, OK, "answer    3 users at 10 frames/s each hold: lost <= 0"),
+        (512, OK, "answer    at least 512 users"),
+        (0, MISSED, "answer    not even one user at 10 frames/s each holds: lost <= 0"),
+        (None, MISSED, "answer    stopped before it was found"),
     ],
 )
 def test_what_a_search_came_to(
@@ -141,7 +141,7 @@ def test_what_a_search_came_to(
 
 def test_a_slow_generator_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_run(own_ms=40)
-    assert report.write(run, tmp_path) == report.DOUBTFUL
+    assert report.write(run, tmp_path) == DOUBTFUL
     assert "WARNING   the load generator sent frames 40.0 ms late" in capsys.readouterr().out
     assert "Not to be trusted" in (tmp_path / REPORT).read_text()
     run = made_run()

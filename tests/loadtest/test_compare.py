@@ -14,7 +14,7 @@ from rich.console import Console
 
 from loadtest import report
 from loadtest.compare import BETTER, SAME, UNCLEAR, WORSE, Comparison, compare, differences
-from loadtest.plan import COMPARISON
+from loadtest.plan import COMPARISON, DOUBTFUL
 from loadtest.profile import CallLoad, CameraLoad, Event, StackSpec, Stage
 from loadtest.results import Run
 from sightline import load
@@ -167,5 +167,5 @@ def test_the_command_prints_writes_a_page_and_has_a_status(
     assert page.count("<img ") == 3
     assert page.count("data:image/svg+xml;base64,") == 2 * 3  # narrow ones too
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert status("first", "late") == report.DOUBTFUL
+    assert status("first", "late") == DOUBTFUL
     assert "WARNING   second" in capsys.readouterr().out

@@ -11,10 +11,9 @@ import gevent
 import pytest
 
 from loadtest.control import Control
-from loadtest.plan import Plan, Target
+from loadtest.plan import OK, Plan, Target
 from loadtest.profile import CameraLoad, Goal, Profile, Stage
 from loadtest.record import DELIVERED, Recorder, fate
-from loadtest.report import OK
 from loadtest.results import read_run
 
 PROFILE = Profile(

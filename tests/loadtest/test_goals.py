@@ -15,10 +15,9 @@ from loadtest import report
 from loadtest.figures import curves, milliseconds
 from loadtest.goals import check
 from loadtest.knee import find_knee
-from loadtest.plan import TIMELINE
+from loadtest.plan import MISSED, TIMELINE
 from loadtest.profile import CallLoad, Event, Goal, StackSpec, Stage
 from loadtest.record import DELIVERED, DROPPED, LOST, Recorder, fate
-from loadtest.report import MISSED
 from loadtest.results import Point, Run, Span
 from loadtest.sections import knee_note
 from loadtest.shape import Plateau

@@ -19,10 +19,10 @@ import pytest
 from loadtest.known_server import stall_s
 from loadtest.launch import LaunchConfig
 from loadtest.percentiles import percentile_s
+from loadtest.plan import DOUBTFUL, MISSED, OK
 from loadtest.ports import free_address
 from loadtest.profile import parse_profile
 from loadtest.record import Recorder, Store, fate
-from loadtest.report import DOUBTFUL, MISSED, OK
 from loadtest.results import Run, read_run
 from loadtest.selfcheck import Truth, known_server, selfcheck, truths
 from model.child import bound

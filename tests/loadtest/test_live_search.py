@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.launch import LaunchConfig
-from loadtest.plan import RESULT, Search, Target
+from loadtest.plan import DOUBTFUL, RESULT, Search, Target
 from loadtest.ports import free_address
 from loadtest.profile import CameraLoad, Goal, Profile, StackSpec, Stage
-from loadtest.report import DOUBTFUL
 from loadtest.results import read_run
 from loadtest.stack import StandInConfig, StandIns, relay
 from model.child import bound

@@ -324,6 +324,16 @@ def test_a_component_that_is_not_there_is_said_at_once(models: Path, tmp_path: P
     assert done.error_line.startswith("sightline: no component nosuch; there are ")
 
 
+def test_components_in_an_order_that_cannot_be_are_said_at_once(
+    models: Path, tmp_path: Path, main: Main
+) -> None:
+    components = ("--component=faults/abort-one-camera", "--component=weights/20")
+    done = main(*stack(models, *components).arguments, cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert "weights/20/patch.yaml:2: test failed" in done.error_line
+    assert done.error_line.endswith("; components are applied in the order given: try another")
+
+
 def test_weights_that_are_none_end_it_with_the_exports_own_words(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     done = sightline(*stack(tmp_path / "models").arguments, "--weights=text.pt", cwd=tmp_path)
