@@ -11,7 +11,9 @@ from mesh.run.rollout import RolloutFolder
 from sightline.rollout.config import RolloutConfig
 from sightline.rollout.controller import Controller
 from sightline.rollout.source import LocalSource, SourceLost
-from sightline.rollout.state import Command, FileStore, Phase, State, read_history
+from sightline.rollout.state import HISTORY, Command, FileStore, Phase, State, read_history
+
+OLD_S = 5.0  # for numbers, of which a controller has new ones twice a second
 
 
 def start(config: RolloutConfig, folder: Path, reports: Path, say: Callable[[str], None]) -> int:
@@ -113,6 +115,9 @@ def status(folder: Path) -> Iterator[str]:
             yield "no controller runs: sightline rollout start goes on, sightline rollout abort goes back to 0 %"
     history = read_history(Path(state.report))
     if history:
+        age_s = time.time() - (Path(state.report) / HISTORY).stat().st_mtime
+        if not mine and age_s > OLD_S:
+            yield f"no numbers for {age_s:.0f} s: its controller holds until they are back, and says why"
         last = history[-1]
         yield f"held {last['held_s']:.0f} s of {config.hold_s:g} s: {last['verdict']}"
         for check in last["checks"]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from mesh.run.rollout import replace
 
 IN_TIME = 0.99  # what p99 means
+HISTORY = "history.jsonl"
 
 
 class Phase(StrEnum):
@@ -107,7 +108,7 @@ class FileStore:
 
     def record(self, entry: dict[str, Any]) -> None:
         assert self._report is not None
-        with (self._report / "history.jsonl").open("a") as file:
+        with (self._report / HISTORY).open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     @contextmanager
@@ -126,7 +127,7 @@ def read_history(report: Path) -> list[dict[str, Any]]:
     """The lines, without one that a kill cut off."""
     found = []
     with contextlib.suppress(OSError):
-        for line in (report / "history.jsonl").read_text().splitlines():
+        for line in (report / HISTORY).read_text().splitlines():
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
     return found
