@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -26,6 +27,12 @@ LONG = (
     "sightline/test_restarts.py", "client/test_relay_bad_cameras.py", "conformance/test_process.py",
     "client/test_stream_faults.py", "sightline/test_soak.py", "sightline/test_isolation.py", "k8s/test_checkov.py",
 )  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would the programs that it starts and that tests send one."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
