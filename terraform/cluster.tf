@@ -72,11 +72,15 @@ resource "aws_eks_addon" "network" {
   addon_name               = "vpc-cni"
   service_account_role_arn = aws_iam_role.pod["network"].arn
   configuration_values     = jsonencode({ enableNetworkPolicy = "true" }) # else k8s/'s NetworkPolicies are just text
+
+  resolve_conflicts_on_create = "OVERWRITE" # a new cluster brings one of its own, unmanaged
 }
 
 resource "aws_eks_addon" "proxy" {
   cluster_name = aws_eks_cluster.this.name
   addon_name   = "kube-proxy"
+
+  resolve_conflicts_on_create = "OVERWRITE"
 }
 
 # These run in pods, so there have to be nodes first.
@@ -84,5 +88,8 @@ resource "aws_eks_addon" "in_pods" {
   for_each     = toset(["coredns", "metrics-server"])
   cluster_name = aws_eks_cluster.this.name
   addon_name   = each.value
-  depends_on   = [aws_eks_node_group.this]
+
+  resolve_conflicts_on_create = "OVERWRITE"
+
+  depends_on = [aws_eks_node_group.this]
 }

@@ -56,7 +56,8 @@ resource "aws_eks_node_group" "this" {
   subnet_ids      = [for subnet in aws_subnet.private : subnet.id]
   ami_type        = each.value.ami_type
   instance_types  = each.value.instance_types
-  labels          = { "sightline/nodes" = each.key }
+  # k8s/components/gpu asks for the second one, which NVIDIA's feature discovery sets where that is installed.
+  labels = merge({ "sightline/nodes" = each.key }, each.value.tainted ? { "nvidia.com/gpu.present" = "true" } : {})
 
   launch_template {
     id      = aws_launch_template.node.id

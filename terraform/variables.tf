@@ -80,7 +80,7 @@ variable "cpu_nodes" {
 variable "gpu_nodes" {
   description = "Nodes with NVIDIA GPUs for k8s/components/gpu; max = 0: none."
   type        = object({ instance_types = list(string), min = number, max = number })
-  default     = { instance_types = ["g6.xlarge"], min = 0, max = 0 } # one L4 each
+  default     = { instance_types = ["g6.2xlarge"], min = 0, max = 0 } # one L4 each, and more than the 4 CPUs of a server
   validation {
     condition     = var.gpu_nodes.min >= 0 && var.gpu_nodes.max >= var.gpu_nodes.min && alltrue([for t in var.gpu_nodes.instance_types : can(regex("^(g[4-9]|p[4-9])", t))])
     error_message = "gpu_nodes: expected max no less than min, and instance types with NVIDIA GPUs (g4 and later, p4 and later)."

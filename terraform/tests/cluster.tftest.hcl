@@ -195,10 +195,14 @@ run "nodes" {
 run "gpu_nodes" {
   command = plan
   variables {
-    gpu_nodes = { instance_types = ["g6.xlarge"], min = 0, max = 4 }
+    gpu_nodes = { instance_types = ["g6.2xlarge"], min = 0, max = 4 }
   }
   assert {
     condition     = aws_eks_node_group.this["gpu"].ami_type == "BOTTLEROCKET_x86_64_NVIDIA" && one(aws_eks_node_group.this["gpu"].taint).key == "nvidia.com/gpu"
     error_message = "GPU nodes have drivers, and a taint that keeps others away"
+  }
+  assert {
+    condition     = aws_eks_node_group.this["gpu"].labels["nvidia.com/gpu.present"] == "true" && !contains(keys(aws_eks_node_group.this["cpu"].labels), "nvidia.com/gpu.present")
+    error_message = "k8s/components/gpu asks for nodes with this label"
   }
 }

@@ -159,6 +159,31 @@ def test_the_gpu_s_server_is_monitored_as_the_image_s() -> None:
     assert config == "".join(line for line in image.splitlines(keepends=True) if not line.startswith("#"))
 
 
+def test_no_component_takes_a_server_s_environment_away() -> None:
+    for name in [*OVERLAYS, *COMBINATIONS]:
+        for server in of(render(name), "Deployment"):
+            if server.name.startswith("tf-serving"):
+                (serving,) = server.spec["template"]["spec"]["containers"]
+                assert "TF_ENABLE_ONEDNN_OPTS" in [variable["name"] for variable in serving["env"]], name
+
+
+def test_flaggers_servers_have_a_budget_and_a_port_for_metrics() -> None:
+    """They are copies of v1 with other versions, behind a Service whose ports Flagger writes."""
+    objects = render("flagger")
+    (budget,) = [r for r in of(objects, "PodDisruptionBudget") if r.name.startswith("tf-serving")]
+    assert budget.spec["selector"] == {"matchLabels": {"app": "tf-serving"}}
+    assert one(objects, "Canary", "tf-serving").spec["service"]["portDiscovery"] is True
+    (container,) = one(objects, "Deployment", "tf-serving-v1").spec["template"]["spec"]["containers"]
+    (endpoint,) = one(objects, "ServiceMonitor", "tf-serving").spec["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in container["ports"]]
+
+
+def test_signatures_are_looked_for_in_the_format_that_is_published() -> None:
+    (authority,) = one(render("production"), "ClusterImagePolicy", "sightline").spec["authorities"]
+    assert authority["signatureFormat"] == "bundle"
+    assert "bundle-format" not in (K8S.parent / "images/publish.sh").read_text()  # cosign 3's own
+
+
 def test_policies_and_overlays_name_one_registry() -> None:
     for name in ("staging", "production"):
         objects = render(name)
