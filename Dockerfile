@@ -36,7 +36,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM packages AS relay-packages
 # The relay passes pictures on and never decodes one: OpenCV is 165 MB that only cameras need.
 RUN rm -r /app/cv2 /app/opencv_python_headless*
-# --build-arg RELAY_EXTRA=scipy for a relay that compares two versions (--shadow-percent); about 100 MB.
+# scipy for the image relay-rollout, whose relay compares two versions (--shadow-percent); 140 MB with its bytecode.
 ARG RELAY_EXTRA=
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${RELAY_EXTRA}" ]; then \
@@ -46,8 +46,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Ends the build if the runtime's interpreter or libraries do not fit the packages.
 FROM ${PYTHON_RUNTIME} AS relay-checked
+ARG RELAY_EXTRA=
 COPY --from=relay-packages /app /app
-RUN ["/usr/bin/python3", "-c", "import sys; sys.path.insert(0, '/app'); import sightline.cli, client.relay.main, client.relay.http"]
+RUN ["/usr/bin/python3", "-c", "import os, sys; sys.path.insert(0, '/app'); import sightline.cli, client.relay.main, client.relay.http; os.environ.get('RELAY_EXTRA') and __import__('client.relay.shadow')"]
 
 FROM ${PYTHON_RUNTIME} AS relay
 COPY --from=relay-checked /app /app

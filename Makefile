@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 600
 PROFILE ?= chaos
 JOBS ?= 2
 SOAK_SECONDS ?= 1800
-IMAGES ?= relay server-v1 server-v2 server-bare model-v1 model-v2 export loadtest debug
+IMAGES ?= relay relay-rollout server-v1 server-v2 server-bare model-v1 model-v2 export loadtest debug
 REGISTRY ?=
 GRYPE ?= grype
 TAG ?= dev
@@ -85,7 +85,7 @@ images: $(VENV)/test.stamp ## Build IMAGES into build/images, check them, write 
 	images/build.sh $(IMAGES)
 	$(BIN)/python -m images.report $(IMAGES:%=build/images/%)
 
-images-test: $(VENV)/test.stamp ## Run the built relay image and stream frames through it (needs root; half a minute).
+images-test: $(VENV)/test.stamp ## Run the built relay images and stream frames through them (needs root; half a minute).
 	SIGHTLINE_IMAGES=build/images $(BIN)/pytest -q tests/images/test_run.py $(ARGS)
 
 images-scan: ## Look the built images' packages up among known vulnerabilities (needs grype).

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # images/build.sh IMAGE...: builds images of the Dockerfile to OCI layouts, build/images/IMAGE. They are its stages
-# relay, server-bare, export, loadtest and debug; server-v1, server-v2, model-v1 and model-v2 hold a model of that version.
+# relay, server-bare, export, loadtest and debug; relay-rollout is the relay with what compares two versions; server-v1,
+# server-v2, model-v1 and model-v2 hold a model of that version.
 #
 # Docker builds them where its daemon runs, else buildah (apt-get install buildah), which needs none. From the
 # environment:
@@ -35,8 +36,9 @@ stand_ins() { # IMAGE: the bases to build it on, and what this machine has in pl
   fi
 }
 
-stage() { # IMAGE: its stage, and the model's build arguments
+stage() { # IMAGE: its stage, and its build arguments
   case $1 in
+    relay-rollout) printf '%s\n' --target relay --build-arg RELAY_EXTRA=scipy ;;
     *-v1) printf '%s\n' --target "${1%-v1}" --build-arg MODEL_VERSION=1 --build-arg PRECISION=fp32 ;;
     # Slow on a CPU without bf16 in hardware (AVX512-BF16, AMX).
     *-v2) printf '%s\n' --target "${1%-v2}" --build-arg MODEL_VERSION=2 --build-arg PRECISION=bf16 ;;

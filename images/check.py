@@ -17,8 +17,10 @@ INSTALLERS = frozenset(["apt", "apt-get", "dpkg", "apk", "rpm", "dnf", "yum", "p
 TOOLBOXES = frozenset(["debug"])  # for people: attached to a pod for as long as somebody looks into it
 NONROOT = re.compile(r"65532(:65532)?")  # distroless' nonroot; Kubernetes' runAsNonRoot needs the number
 LABELS = ("title", "description", "licenses", "version", "revision")
-# The relay's limit, unpacked; the others hold a model server or a training framework and have none.
-LIMITS = {"relay": 200_000_000}
+# Unpacked, bytes. scipy with its libraries and bytecode: 139.7 MB on amd64, 145.3 MB on arm64 (1.17.1, Python 3.13).
+RELAY, SCIPY = 200_000_000, 146_000_000
+# The relays' limits; the others hold a model server or a training framework and have none.
+LIMITS = {"relay": RELAY, "relay-rollout": RELAY + SCIPY}
 
 
 def problems(image: Image) -> list[str]:

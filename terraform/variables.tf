@@ -90,7 +90,7 @@ variable "gpu_nodes" {
 variable "images" {
   description = "Repositories of the registry, as `make publish` names them below sightline/."
   type        = set(string)
-  default     = ["relay", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug"]
+  default     = ["relay", "relay-rollout", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug"]
   validation {
     condition     = length(var.images) > 0 && alltrue([for i in var.images : can(regex("^[a-z0-9][a-z0-9-]+$", i))])
     error_message = "images: expected names of small letters, digits and hyphens."

@@ -102,7 +102,7 @@ run "images_stay_what_they_are" {
     error_message = "tags must be immutable, and each push scanned"
   }
   assert {
-    condition     = toset([for r in aws_ecr_repository.this : r.name]) == toset([for i in ["relay", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug"] : "sightline/${i}"])
+    condition     = toset([for r in aws_ecr_repository.this : r.name]) == toset([for i in ["relay", "relay-rollout", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug"] : "sightline/${i}"])
     error_message = "a repository for each image of `make images`"
   }
   assert {

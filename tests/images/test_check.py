@@ -44,10 +44,11 @@ def test_the_image_with_tools_may_have_them(tmp_path: Path) -> None:
     assert found(tmp_path, tools, CONFIG, name="debug") == ["/usr/bin/su is setuid or setgid"]
 
 
-def test_too_big_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LIMITS, "relay", 1_000_000)
+@pytest.mark.parametrize("name", ["relay", "relay-rollout"])
+def test_too_big_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(LIMITS, name, 1_000_000)
     big = FILES | {"app/cv2.so": (bytes(1_100_000), 0o644)}
-    assert found(tmp_path / "1", big, CONFIG) == ["1 MB unpacked, more than 1 MB"]
+    assert found(tmp_path / "1", big, CONFIG, name=name) == ["1 MB unpacked, more than 1 MB"]
     assert found(tmp_path / "2", big, CONFIG, name="export") == []
 
 

@@ -141,7 +141,8 @@ def test_no_digest_ends_pins(tmp_path: Path) -> None:
 
 
 def test_relay_needs_no_opencv() -> None:
-    """Its image has none: the command line and the relay must not import it, by whatever way."""
+    """Its images have none: the command line and the relay must not import it, by whatever way."""
     code = "import sys; sys.modules['cv2'] = None; import sightline.cli, client.relay.main, client.relay.http"
+    code += ", client.relay.shadow"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,13 @@ OVERLAY = (ROOT / "k8s/overlays/production/kustomization.yaml").read_text()
 REGISTRY = "1234.dkr.ecr.eu-central-1.amazonaws.com"
 PUBLISHED = [
     f"{REGISTRY}/sightline/{name}@sha256:{digit * 64}"
-    for name, digit in (("relay", "1"), ("server-v1", "2"), ("server-v2", "3"), ("export", "4"))
+    for name, digit in (
+        ("relay", "1"),
+        ("server-v1", "2"),
+        ("server-v2", "3"),
+        ("loadtest", "4"),
+        ("relay-rollout", "5"),
+    )
 ]
 
 
@@ -32,6 +38,11 @@ def test_digests_are_written_and_nothing_else() -> None:
             "digest": f"sha256:{'3' * 64}",
         },
         {"name": "sightline-relay", "newName": f"{REGISTRY}/sightline/relay", "digest": f"sha256:{'1' * 64}"},
+        {
+            "name": "sightline-relay-rollout",
+            "newName": f"{REGISTRY}/sightline/relay-rollout",
+            "digest": f"sha256:{'5' * 64}",
+        },
     ]
     rest = r"\s+(newName|digest): \S+"
     assert re.sub(rest, "", after) == re.sub(rest, "", OVERLAY)
@@ -55,4 +66,4 @@ def test_lines_that_are_none(line: str) -> None:
 
 def test_nothing_in_common() -> None:
     with pytest.raises(ValueError, match="no image of the overlay"):
-        pin(OVERLAY, PUBLISHED[3:])
+        pin(OVERLAY, PUBLISHED[3:4])

@@ -1,4 +1,4 @@
-"""The relay's image runs: a frame from a camera goes through it to a model server and comes back as boxes.
+"""The relay's images run: a frame from a camera goes through it to a model server and comes back as boxes.
 
 `make images-test` runs these on what `make images` built; without SIGHTLINE_IMAGES they are skipped. The image's file
 system is unpacked and changed into (chroot), with nothing of this machine's but its kernel and network.
@@ -90,13 +90,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Iterat
     running.kill()
 
 
-def test_relay_streams_frames(unpack: Unpack, server: str, tmp_path: Path) -> None:
-    image, root = unpack("relay")
+@pytest.mark.parametrize(("name", "more"), [("relay", ()), ("relay-rollout", ("--shadow-percent=20",))])
+def test_relay_streams_frames(
+    unpack: Unpack, server: str, tmp_path: Path, name: str, more: tuple[str, ...]
+) -> None:
+    image, root = unpack(name)
     (port,) = free_ports(1)
     log = tmp_path / "relay.log"
-    relay = start(
-        image, root, f"--listen=127.0.0.1:{port}", f"--target={server}", "--http-port=0", "--no-page", log=log
-    )
+    flags = (f"--listen=127.0.0.1:{port}", f"--target={server}", "--http-port=0", "--no-page", *more)
+    relay = start(image, root, *flags, log=log)
     try:
         wait_serving(f"127.0.0.1:{port}", 60.0, lambda: None)
         status = Path(f"/proc/{relay.pid}/status").read_text()

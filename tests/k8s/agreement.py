@@ -80,6 +80,9 @@ def programs(objects: Objects) -> Iterator[str]:
         given, have = arguments(workload), container_ports(workload)
         if workload.name == "object-detection-client":
             yield from (f"{workload}: {problem}" for problem in _relay_refuses(_args(workload)))
+            image = re.split("[@:]", text(main_container(workload), "image").rpartition("/")[2])[0]
+            if image != (wanted := "relay-rollout" if "shadow-percent" in given else "relay"):
+                yield f"{workload}: its image is {image}, its arguments want {wanted}"
             host, _, port = given["target"].rpartition(":")
             if host not in services or int(port) not in {
                 p["port"] for p in maps(services[host].spec, "ports")
