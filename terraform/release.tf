@@ -45,7 +45,7 @@ resource "aws_iam_role_policy" "release" {
           "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload",
           "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
         ]
-        Resource = [for repository in aws_ecr_repository.this : repository.arn]
+        Resource = [for image in var.images : aws_ecr_repository.this[image].arn] # what others made, people push
       },
     ]
   })

@@ -97,6 +97,16 @@ variable "images" {
   }
 }
 
+variable "other_images" {
+  description = "Repositories for images that components of k8s/ need and the release does not make: docs/deploy.md."
+  type        = set(string)
+  default     = ["aws-cli", "server-gpu"]
+  validation {
+    condition     = alltrue([for i in var.other_images : can(regex("^[a-z0-9][a-z0-9-]+$", i))])
+    error_message = "other_images: expected names of small letters, digits and hyphens."
+  }
+}
+
 variable "model_bucket" {
   description = "Name of the model store's bucket; no other in the world may have it."
   type        = string

@@ -102,8 +102,8 @@ run "images_stay_what_they_are" {
     error_message = "tags must be immutable, and each push scanned"
   }
   assert {
-    condition     = toset([for r in aws_ecr_repository.this : r.name]) == toset([for i in ["relay", "relay-rollout", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug"] : "sightline/${i}"])
-    error_message = "a repository for each image of `make images`"
+    condition     = toset([for r in aws_ecr_repository.this : r.name]) == toset([for i in ["relay", "relay-rollout", "server-v1", "server-v2", "server-bare", "model-v1", "model-v2", "export", "loadtest", "debug", "aws-cli", "server-gpu"] : "sightline/${i}"])
+    error_message = "a repository for each image of `make images`, and for those that are mirrored"
   }
   assert {
     condition     = output.registry == "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
@@ -149,6 +149,10 @@ run "roles_can_no_more_than_they_must" {
   assert {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.signatures.policy).Statement : s.Action])) == toset(["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"])
     error_message = "who checks signatures reads images, and no more"
+  }
+  assert {
+    condition     = length(jsondecode(aws_iam_role_policy.release[0].policy).Statement[1].Resource) == length(var.images)
+    error_message = "the release pushes what it makes, and nothing else"
   }
   assert {
     condition     = jsondecode(aws_iam_role.pod["model-reader"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.eu-central-1.amazonaws.com/id/ABC:sub"] == "system:serviceaccount:object-detection:tf-serving"

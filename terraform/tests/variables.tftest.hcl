@@ -24,12 +24,13 @@ run "all_at_once" {
     cpu_nodes          = { instance_types = ["m7i.2xlarge"], min = 3, max = 2 }
     gpu_nodes          = { instance_types = ["m7i.2xlarge"], min = 0, max = 1 }
     images             = ["Relay"]
+    other_images       = ["AWS"]
     model_bucket       = "My_Bucket"
     repository         = "example/*"
   }
   expect_failures = [
     var.name, var.region, var.kubernetes_version, var.cidr, var.api_public_cidrs, var.admin_role_arns,
-    var.cpu_nodes, var.gpu_nodes, var.images, var.model_bucket, var.repository,
+    var.cpu_nodes, var.gpu_nodes, var.images, var.other_images, var.model_bucket, var.repository,
   ]
 }
 

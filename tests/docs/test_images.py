@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.images.test_build import images
-from tests.k8s.rendered import ROOT
+from mesh.resources import load_file
+from tests.images.dockerfile import images
+from tests.k8s import validate
+from tests.k8s.rendered import K8S, ROOT
 
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sightline"
 DEPLOY = (ROOT / "docs/deploy.md").read_text()
 SECTION = DEPLOY.partition("## 3. The images")[2].partition("\n## ")[0]
+HEADING = "Images that the release does not make"
+OURS, _, OTHERS = SECTION.partition(f"\n### {HEADING}\n")
+VARIABLES = (ROOT / "terraform/variables.tf").read_text()
 MONITORING = "  - ../../components/monitoring\n"
 
 
@@ -69,8 +75,45 @@ def test_pods_run_what_was_published(tmp_path: Path, components: tuple[str, ...]
     assert run_by(components, tmp_path) == wanted
 
 
+def table(text: str) -> dict[str, str]:
+    """Images of a table's first column, to the second."""
+    rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| (.*?) \|", text, re.MULTILINE)
+    return {name: second for first, second in rows for name in re.findall(r"[\w-]+", first)}
+
+
 def test_the_table_has_all_that_is_built() -> None:
-    rows = re.findall(
-        r"^\| ((?:`[\w-]+`(?:, )?)+) \|", SECTION.partition("`make images` prints")[0], re.MULTILINE
+    assert set(table(OURS)) == set(images())
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+@pytest.mark.parametrize(
+    "components",
+    [("model/init-container",), ("model/image-volume", "gpu"), ("confidential/sgx",)],
+    ids=lambda components: components[-1],
+)
+def test_images_that_no_release_has_are_said(tmp_path: Path, components: tuple[str, ...]) -> None:
+    left = {image for image in run_by(components, tmp_path) if image not in published()}
+    assert all(image.endswith("@sha256:" + "0" * 64) for image in left)
+    said = {name for name, component in table(OTHERS).items() if component.strip("`") == components[-1]}
+    assert {image.rpartition("/")[2].partition("@")[0] for image in left} == said != set()
+    header = (
+        (K8S / "components" / components[-1] / "kustomization.yaml").read_text().partition("apiVersion")[0]
     )
-    assert {name for row in rows for name in re.findall(r"[\w-]+", row)} == set(images())
+    assert f'docs/deploy.md says ("{HEADING}")' in " ".join(header.split())
+
+
+def test_repositories_are_made_for_the_mirrored_ones() -> None:
+    found = re.search(r'variable "other_images".*?default\s+= \[(.+?)\]', VARIABLES, re.S)
+    assert found
+    sgx = {name for name, component in table(OTHERS).items() if component == "`confidential/sgx`"}
+    assert set(re.findall(r'"([^"]+)"', found[1])) == table(OTHERS).keys() - sgx
+
+
+def test_who_mirrors_is_an_authority() -> None:
+    """The document's block fits where it says that it belongs."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", OTHERS, re.DOTALL)
+    (policy,) = load_file(K8S / "components/sigstore/cluster-image-policy.yaml")
+    before = list(policy.spec["authorities"])
+    policy.spec["authorities"] = [*before, *yaml.safe_load(block)]
+    assert len(policy.spec["authorities"]) == len(before) + 1
+    assert list(validate.schemas([policy])) == []

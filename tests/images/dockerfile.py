@@ -1,4 +1,4 @@
-"""The Dockerfile's stages."""
+"""The Dockerfile's stages, and the images that are made of them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ class Stage:
         """The last ENTRYPOINT or CMD, which is a JSON list: the shell's form has no shell to run it."""
         found: list[str] = json.loads(self.last(keyword))
         return found
+
+
+def images() -> list[str]:
+    """What `make images` builds where nothing is asked for."""
+    found = re.search(r"^IMAGES \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    return found[1].split()
 
 
 def arguments(text: str) -> dict[str, str]:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.images.dockerfile import ROOT, stages
+from tests.images.dockerfile import ROOT, images, stages
 
 STAGES = stages((ROOT / "Dockerfile").read_text())
 # It only takes notes, a line for each argument.
 DOCKER = """#!/bin/sh
 [ "$1" = info ] || printf '%s\\n' "$@" >>"$LOG"
 """
-
-
-def images() -> list[str]:
-    """What `make images` builds where nothing is asked for."""
-    found = re.search(r"^IMAGES \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert found
-    return found[1].split()
 
 
 def asked(folder: Path, image: str) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from images import report
 from tests.images.dockerfile import ROOT
-from tests.images.layouts import write_layout
+from tests.images.layouts import FILES, write_layout
 
 REGISTRY = "registry.example.com"
 DIGEST = f"sha256:{'ab' * 32}"
@@ -72,6 +73,16 @@ def test_what_was_not_built(folder: Path) -> None:
     done = publish(folder, REGISTRY, "v1.0.0", "server-v1")
     assert done.returncode == 1
     assert done.stderr == "publish: build/images/server-v1 is not there: make images IMAGES=server-v1\n"
+
+
+def test_a_mirrored_image_is_attested_with_what_the_report_wrote(folder: Path) -> None:
+    """It has what our own must not have, and the report says so; docs/deploy.md."""
+    layout = write_layout(folder / "build/images/aws-cli", [FILES | {"bin/sh": (b"", 0o755)}], {})
+    assert report.main([layout]) == 1
+    assert publish(folder, REGISTRY, "2.0", "aws-cli").returncode == 0
+    attested = [line for line in (folder / "log").read_text().splitlines() if " attest " in line]
+    assert len(attested) == 1
+    assert "--predicate build/images/aws-cli.linux-amd64.cdx.json" in attested[0]
 
 
 def test_a_failed_push_signs_nothing(folder: Path) -> None:

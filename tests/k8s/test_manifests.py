@@ -195,6 +195,15 @@ def test_policies_and_overlays_name_one_registry() -> None:
         assert glob == f"{REGISTRY}/*"
 
 
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_overlays_have_all_images_that_components_want(name: str) -> None:
+    """A component that renames an image needs no other entry: the overlay's are the combinations' own."""
+    folders = (OVERLAYS[name], HERE / "registry")
+    texts = [(folder / "kustomization.yaml").read_text() for folder in folders]
+    overlay, registry = [{entry["name"] for entry in yaml.safe_load(text)["images"]} for text in texts]
+    assert overlay == registry
+
+
 def test_yaml_is_clean() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "yamllint", "--strict", "k8s", "istio", "tests/k8s"],

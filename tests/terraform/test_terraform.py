@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images.dockerfile import images
 from tests.k8s.test_checkov import CHECKOV, run_checkov
 
 ROOT = Path(__file__).parents[2]
@@ -132,10 +133,8 @@ def checkov(folder: Path) -> set[str]:
 
 def test_images_are_those_that_are_built() -> None:
     """The registry's repositories and `make images`' default are one list."""
-    made = re.search(r"^IMAGES \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     default = re.search(
         r'variable "images".*?default\s+= \[(.+?)\]', (ROOT / "terraform/variables.tf").read_text(), re.S
     )
-    assert made
     assert default
-    assert set(made[1].split()) == set(re.findall(r'"([^"]+)"', default[1]))
+    assert set(images()) == set(re.findall(r'"([^"]+)"', default[1]))
