@@ -84,9 +84,9 @@ class AgeControl:
             if trip.seq > self._cut_seq:
                 self._cut(trip.age_s, now_s)
         elif trip.reason == DropReason.MAILBOX:
-            if (
-                not self._fixed and self.window > 2
-            ):  # one waits at the relay, one is inferred: more is of no use
+            if not self._fixed and self.window > max(
+                2, self._first
+            ):  # one is inferred, one waits at the relay
                 self.window -= 1
         elif delivered:
             self._oldest_s = max(self._oldest_s, trip.age_s)

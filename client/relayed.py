@@ -48,7 +48,7 @@ class RelayTransport:
         security: Security | None = None,
         camera_id: str = "",
     ) -> None:
-        self.target = target
+        self.target, self.priority = target, priority
         self._metadata: tuple[tuple[str, str], ...] = (TELL_CLOSING,)
         if version:
             self._metadata += (("version", version),)

@@ -55,7 +55,7 @@ class DetectionStream:
             target = RelayTransport(target)
         self.config = config or StreamConfig()
         self._source = source
-        control = self.config.control_for(live=source.live)
+        control = self.config.control_for(live=source.live, priority=getattr(target, "priority", 1))
         self._state = StreamState(target.remainder_stage, control, self.config.max_age_s)
         reporting = source if isinstance(source, ReportingSource) else None
         if reporting is not None:

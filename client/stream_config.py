@@ -16,8 +16,9 @@ class StreamConfig:
     (boxes are relative, so they stay true); 0: as it is. Encoded files are sent as they are.
     `adapt`: lower quality and size while the network is too slow for results of `max_age_s`; `jpeg_quality` and
     `max_side_px` are then the best that is sent. Nothing is adapted without a max age.
-    `window`: frames that may be sent and not yet answered and taken. None: for a live source 2 at first, as many as a
-    relay infers at once for one camera, then as many as keep to `max_age_s`; else 4, two on their way.
+    `window`: frames that may be sent and not yet answered and taken. None: for a live source 2 at first (times its
+    priority), as many as a relay infers at once for one camera, then as many as keep to `max_age_s`; else 4, two on
+    their way.
     `connect_timeout_s`: the stream raises a TransportError if nobody answers, or whoever does refuses it, for so long:
     at the start, and for a source that is not live at any time; None: it tries for ever.
     `drain_s`: how long `stop` waits for the answers of frames that were sent.
@@ -53,8 +54,8 @@ class StreamConfig:
         if self.connect_timeout_s is not None and not self.connect_timeout_s > 0:
             raise ValueError(f"connect_timeout_s: expected more than 0 or None, got {self.connect_timeout_s}")
 
-    def control_for(self, *, live: bool) -> AgeControl:
-        """What controls a stream whose source is live or not."""
-        window = self.window if self.window is not None else 2 if live else 4
+    def control_for(self, *, live: bool, priority: int = 1) -> AgeControl:
+        """What controls a stream whose source is live or not. A relay infers 2 x `priority` of its frames at once."""
+        window = self.window if self.window is not None else 2 * priority if live else 4
         fixed = self.window is not None or not live
         return AgeControl(self.max_age_s, window, fixed=fixed, adapt=self.adapt)

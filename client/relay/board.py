@@ -29,6 +29,7 @@ CONNECTING, STREAMING, STALLED, BACKING_OFF, FAILED = (
     "backing off",
     "failed",
 )
+_BADNESS = {CONNECTING: 1, BACKING_OFF: 1, FAILED: 2}
 SOURCE_STATES = frozenset({CONNECTING, STREAMING, STALLED, BACKING_OFF, FAILED})
 
 
@@ -48,12 +49,23 @@ class Shown:
     result: pb.Result
 
 
-class _Ids:
-    """The newest frame ids of one stream: that came, and that was shown."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """How a stream's source is, as its camera says."""
 
-    __slots__ = ("came", "shown")
+    state: str = STREAMING
+    problem: str = ""
+    since_s: float = 0.0
+    retry_at_s: float = 0.0
+
+
+class _StreamView:
+    """One stream: its source, and its newest frame ids, that came and that was shown."""
+
+    __slots__ = ("came", "shown", "source")
 
     def __init__(self) -> None:
+        self.source = _Source()
         self.came: int | None = None
         self.shown = -1
 
@@ -65,14 +77,13 @@ class CameraView:
         self.camera_id = camera_id
         self.history = History()
         self.watchers = watchers
-        self.streams: dict[Stream, _Ids] = {}
+        self.streams: dict[Stream, _StreamView] = {}
         self.newest: Shown | None = None
         self.max_age_ms = 0
         self.left_s = 0.0  # when its last stream ended
         self.lost = False  # that stream broke off
         self.problem = ""  # of the newest result that was an error or delivered, if it was an error
-        self._source, self._source_problem = STREAMING, ""  # as the camera says
-        self._source_since_s = self._retry_at_s = 0.0
+        self._last_source = _Source()  # of the stream that ended last
         # When the last frame came, and the last delivered result; and how long between two of them.
         self._arrived_s = self._interval_s = 0.0
         self._delivered_s = self._result_interval_s = 0.0
@@ -81,20 +92,27 @@ class CameraView:
 
     def arrived(self, stream: Stream, frame: pb.Frame, now_s: float) -> None:
         """A frame came in."""
-        ids = self.streams[stream]
-        if ids.came is not None:
+        view = self.streams[stream]
+        if view.came is not None:
             gap_s = now_s - self._arrived_s
             self._interval_s += 0.1 * (gap_s - self._interval_s)
-            if frame.frame_id > ids.came + 1:
-                gap = frame.frame_id - ids.came - 1
+            if frame.frame_id > view.came + 1:
+                gap = frame.frame_id - view.came - 1
                 self.dropped(AT_CAMERA, now_s, min(gap, MAX_GAP))
-        ids.came, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
+        view.came, self._arrived_s, self.max_age_ms = frame.frame_id, now_s, frame.max_age_ms
 
-    def source_is(self, source: pb.Source, now_s: float) -> None:
-        """The camera tells how its source is."""
-        if source.state in SOURCE_STATES:
-            self._source, self._source_problem = source.state, source.problem[:MAX_PROBLEM]
-            self._source_since_s, self._retry_at_s = now_s, now_s + source.retry_ms / 1e3
+    def source_is(self, stream: Stream, source: pb.Source, now_s: float) -> None:
+        """The camera tells how a stream's source is."""
+        if source.state in SOURCE_STATES and stream in self.streams:
+            retry_at_s = now_s + source.retry_ms / 1e3
+            problem = source.problem[:MAX_PROBLEM]
+            self.streams[stream].source = _Source(source.state, problem, now_s, retry_at_s)
+
+    @property
+    def _source(self) -> _Source:
+        """The best of its streams' sources: one that streams is what people want to know of."""
+        sources = [view.source for view in self.streams.values()] or [self._last_source]
+        return min(sources, key=lambda source: (_BADNESS.get(source.state, 0), -source.since_s))
 
     def retry(self) -> None:
         """Ask the camera to try its source again now; one that is not connected cannot be asked."""
@@ -106,8 +124,7 @@ class CameraView:
         if not self.streams:
             self._interval_s = self._result_interval_s = 0.0
             self._arrived_s = self._delivered_s = now_s
-        self.streams[stream] = _Ids()
-        self._source = STREAMING
+        self.streams[stream] = _StreamView()
 
     def sent(self, result: pb.Result, now_s: float, age_ms: float) -> None:
         """A result went out; `age_ms`: from capture until now, without the way through the network."""
@@ -132,27 +149,30 @@ class CameraView:
 
     def left(self, stream: Stream, now_s: float, lost: int, *, broke: bool) -> None:
         """A stream ended, or broke off; `lost` of its frames will not be answered."""
-        self.streams.pop(stream, None)
+        view = self.streams.pop(stream, None)
+        if view is not None:
+            self._last_source = view.source
         self.left_s, self.lost, self.problem = now_s, broke, ""
         if lost:
             self.dropped("disconnected", now_s, lost)
 
     def show(self, stream: Stream, image: bytes, result: pb.Result) -> None:
         """A delivered frame, unless a later one of its stream was on show."""
-        ids = self.streams.get(stream)
-        if ids is not None and result.frame_id > ids.shown:
-            self._serial, ids.shown = self._serial + 1, result.frame_id
+        view = self.streams.get(stream)
+        if view is not None and result.frame_id > view.shown:
+            self._serial, view.shown = self._serial + 1, result.frame_id
             self.newest = Shown(self._serial, image, result)
 
     def state(self, now_s: float) -> str:
         """In a word or two. Of its source, as it says: connecting, backing off, failed. Of its frames: streaming,
         stalled (none comes), unanswered, failing. Of its stream: lost (it broke off), ended."""
-        if self._source == FAILED:
+        source = self._source.state
+        if source == FAILED:
             return FAILED
         if not self.streams:
             return "lost" if self.lost else "ended"
-        if self._source in (CONNECTING, BACKING_OFF):
-            return self._source
+        if source in (CONNECTING, BACKING_OFF):
+            return source
         if now_s - self._arrived_s > max(STALLED_S, STALLED_INTERVALS * self._interval_s):
             return STALLED
         interval_s = max(self._interval_s, self._result_interval_s)
@@ -165,7 +185,7 @@ class CameraView:
         one while frames come."""
         state = self.state(now_s)
         if state in (CONNECTING, BACKING_OFF, FAILED):
-            return now_s - self._source_since_s
+            return now_s - self._source.since_s
         if not self.streams:
             return now_s - self.left_s
         return now_s - (self._delivered_s if state in ("failing", "unanswered") else self._arrived_s)
@@ -177,10 +197,10 @@ class CameraView:
             "id": self.camera_id,
             "state": state,
             "since_s": round(self.since_s(now_s), 1),
-            "retry_s": round(max(0.0, self._retry_at_s - now_s), 1) if state == BACKING_OFF else None,
+            "retry_s": round(max(0.0, self._source.retry_at_s - now_s), 1) if state == BACKING_OFF else None,
             "streams": len(self.streams),
             "max_age_ms": self.max_age_ms,
-            "problem": self._source_problem if state == FAILED else self.problem,
+            "problem": self._source.problem if state == FAILED else self.problem,
             "ages_ms": self.history.ages_ms(now_s) if self.watchers else None,
             **self.history.summary(now_s),
         }

@@ -99,7 +99,7 @@ class Camera:
         self.heard_s = self._loop.time()
         camera_id = frame.camera_id
         if self._board is not None and not (wrong_subject(camera_id, self.subject) or self._named(camera_id)):
-            self._joined_view().source_is(frame.source, self.heard_s)
+            self._joined_view().source_is(self, frame.source, self.heard_s)
 
     def retry(self) -> None:
         """Ask the camera to try its source again."""

@@ -20,9 +20,10 @@ class RelayConfig:
     None: no HTTP. `page`: offer the live page and /v1/detect there; None: if `listen` is a loopback address, for
     who sees the page sees the cameras. `http_names`: host names besides localhost under which a browser may ask
     for it (an IP address always may).
-    `in_flight_per_camera`: 2, so that one frame travels while another is inferred. `in_flight`: over all cameras, at
-    most; how many are useful is found out (client/relay/limit.py).
-    `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer.
+    `in_flight_per_camera`: 2, so that one frame travels while another is inferred; times the camera's priority.
+    `in_flight`: over all cameras, at most; how many are useful is found out (client/relay/limit.py).
+    `predict_timeout_s`: the limit of a Predict whose frame has no max age, and of one whose max age is longer; below
+    the mesh's, for a timeout there counts as the server's failure.
     `max_image_bytes`: a larger image is an error result. `max_streams`: more streams are refused, unless one that has
     sent nothing yields (client/relay/shares.py).
     `max_unsent`: results of one stream that the camera has not taken; then the relay stops reading from it.
@@ -74,6 +75,9 @@ class RelayConfig:
             raise ValueError(f"--shadow-percent: expected 0 to 100, got {self.shadow_percent:g}")
         if not 0 <= self.shadow_pairs <= MAX_SHADOW_PAIRS:
             raise ValueError(f"--shadow-pairs: expected 0 to {MAX_SHADOW_PAIRS}, got {self.shadow_pairs}")
+        for name in self.http_names:
+            if not name or set(name) & set(":/ "):
+                raise ValueError(f"--http-name: expected a host's name without a port, got {name!r}")
         if self.http_port is not None and not 0 <= self.http_port <= 65535:
             raise ValueError(f"--http-port: expected 0 to 65535, got {self.http_port}")
         if self.http_port and self.http_port == split_address(self.listen, "listen")[1]:

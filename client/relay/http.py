@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sightline.relay")
 aiohttp_log = logging.getLogger("sightline.relay.http")
-# Who sends what is no HTTP, as a camera that takes this for the port of streams, is told so; a traceback in the log
-# would say no more.
-aiohttp_log.addFilter(
-    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-)
+# Who sends what is no HTTP, as a camera that takes this for the port of streams, or a body that is not what its headers
+# say, is told so; a traceback in the log would say no more.
+_THEIR_FAULT = (HttpProcessingError, web.RequestPayloadError)
+aiohttp_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], _THEIR_FAULT)))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS = "/metrics"
@@ -60,7 +59,7 @@ class HttpSide:
         board: Board,
         shadow: Shadow | None,
     ) -> None:
-        self._config, self._metrics = config, metrics
+        self._metrics, self._names = metrics, {"localhost", *(name.lower() for name in config.http_names)}
         app = web.Application(middlewares=[self._guard], client_max_size=config.max_image_bytes)
         app.router.add_get(METRICS, self._scrape)
         self._pages: LivePages | None = None
@@ -129,7 +128,7 @@ class HttpSide:
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            if host != "localhost" and host not in self._config.http_names:
+            if host not in self._names:
                 raise web.HTTPForbidden(
                     text=f"host {host!r} is not known here: ask for localhost or an IP address, or add the name "
                     "with --http-name"

@@ -98,7 +98,9 @@ class Predictor:
             slot.fail(code, details)
         except TimeoutError:
             slot.predict_s = self._loop.time() - slot.sent_s
-            slot.fail(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout_s:g} s")
+            slot.fail(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer from the model server within {timeout_s:g} s"
+            )
             outcome = Outcome.LOST
         except ValueError as error:
             slot.fail(grpc.StatusCode.INTERNAL, str(error))

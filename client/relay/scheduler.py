@@ -31,7 +31,7 @@ class Scheduler:
 
     A camera id is in the queue at most once however fast it sends and over however many streams, and its frame costs it
     1 / priority of virtual time: under overload each gets a share in proportion to its priority. At most `per_camera`
-    of its frames are in flight. (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996.)
+    x priority of its frames are in flight. (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996.)
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _enqueue(self, share: Share) -> None:
-        if share.waits and not share.queued and share.in_flight < self._per_camera:
+        if share.waits and not share.queued and share.in_flight < self._per_camera * share.priority:
             share.queued = True
             start = max(share.finish_tag, self._virtual)
             heapq.heappush(self._queue, (start, next(self._arrivals), share))

@@ -28,14 +28,16 @@ class Share:
     """One camera id's share of the model server, and the streams that have it together.
 
     `finish_tag`: until when, in the scheduler's virtual time, it has had its share. `in_flight`: its Predicts under
-    way, those of streams that have ended included. `queued`: the scheduler has it in its queue.
+    way, those of streams that have ended included. `priority`: the highest of its streams'. `queued`: the scheduler
+    has it in its queue.
     """
 
-    __slots__ = ("_waiting", "finish_tag", "in_flight", "queued", "streams")
+    __slots__ = ("_waiting", "finish_tag", "in_flight", "priority", "queued", "streams")
 
     def __init__(self) -> None:
         self.finish_tag = 0.0
         self.in_flight = 0
+        self.priority = 1
         self.queued = False
         self.streams: dict[Camera, None] = {}  # in the order in which they joined
         # Those with a frame in the mailbox take turns; some have lost it since.
@@ -117,6 +119,7 @@ class Streams:
             self._replace(share.streams, held, now_s)
         camera.share = share
         share.streams[camera] = None
+        share.priority = max(one.priority for one in share.streams)
 
     def _replace(self, streams: dict[Camera, None], held: str, now_s: float) -> None:
         """End one of these that is silent, for a new one. Raises Refused if there is none."""

@@ -33,9 +33,9 @@ def write_video(path: Path, frames: int = 10, fps: float = 50.0, size_wh: tuple[
     return path
 
 
-def jpeg(image_bgr: NDArray[np.uint8], orientation: int = 1, order: str = "<") -> bytes:
+def jpeg(image_bgr: NDArray[np.uint8], orientation: int = 1, order: str = "<", quality: int = 95) -> bytes:
     """A JPEG file, with an Exif block if `orientation` is not 1."""
-    data = cv2.imencode(".jpg", image_bgr)[1].tobytes()
+    data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
     if orientation == 1:
         return data
     tiff = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, 1)

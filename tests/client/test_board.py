@@ -61,6 +61,27 @@ def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
     on_a_loop(check)
 
 
+def test_a_stream_that_streams_counts_more_than_one_whose_source_failed() -> None:
+    def check(board: Board) -> None:
+        old, new = Stream(), Stream()
+        view = board.join("door", old)
+        now_s = view._arrived_s
+        board.join("door", new)
+        view.source_is(old, pb.Source(state="failed", problem="unplugged"), now_s)
+        came(view, new, 0, now_s)
+        assert (view.state(now_s), view.summary(now_s)["problem"]) == ("streaming", "")
+        view.source_is(new, pb.Source(state="backing off", retry_ms=2000), now_s + 1)
+        assert (view.state(now_s + 1), view.summary(now_s + 1)["retry_s"]) == ("backing off", 2.0)
+        view.left(new, now_s + 2, 0, broke=False)
+        assert (view.state(now_s + 2), view.summary(now_s + 2)["problem"]) == ("failed", "unplugged")
+        view.left(old, now_s + 3, 0, broke=False)
+        assert (view.state(now_s + 3), view.since_s(now_s + 3)) == ("failed", 3.0)
+        board.join("door", new)
+        assert view.state(view._arrived_s) == "streaming"
+
+    on_a_loop(check)
+
+
 def test_a_relays_counts_are_an_account() -> None:
     metrics = RelayMetrics()
     result = pb.Result(camera_id="door")

@@ -147,9 +147,26 @@ def test_what_is_wrong_is_said(
     assert message in got[1]
 
 
-def test_a_body_that_is_not_what_its_header_says(relay: RelayThread) -> None:
+def test_a_body_that_is_not_what_its_header_says(
+    relay: RelayThread, caplog: pytest.LogCaptureFixture
+) -> None:
     got = error_of(ask(f"{base(relay)}/v1/detect", jpeg(), **{"Content-Encoding": "gzip"}))
     assert got == (400, "the body is broken: it is not what its headers say, such as gzip")
+    assert ask(f"{base(relay)}/metrics")[0] == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(("quality", "status"), [(85, 200), (20, 413)])
+def test_a_phone_picture_that_grows_when_it_is_turned(
+    server: FakeModelServer, quality: int, status: int
+) -> None:
+    """Grain, of which the best quality makes more bytes than the camera's did."""
+    grain = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
+    picture = media.jpeg(grain, 6, quality=quality)
+    with RelayThread(server.target, http_port=0, max_image_bytes=len(picture)) as relay:
+        answer = ask(f"{base(relay)}/v1/detect", picture)
+    assert answer[0] == status, answer[2]
+    assert status == 200 or "turned as its Exif says, the picture has" in error_of(answer)[1]
 
 
 def test_a_bug_is_answered_as_json_that_tells_nothing_of_it(
@@ -361,6 +378,14 @@ def test_a_name_may_be_allowed(server: FakeModelServer) -> None:
     with RelayThread(server.target, http_port=0, http_names=("relay.example",)) as relay:
         assert ask(f"{base(relay)}/", Host="relay.example:80")[0] == 200
         assert ask(f"{base(relay)}/", Host="other.example")[0] == 403
+    with RelayThread(server.target, http_port=0, http_names=("Relay.Example",)) as relay:
+        assert ask(f"{base(relay)}/", Host="relay.example")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["relay.example:8601", "http://relay.example", ""])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="--http-name: expected a host's name without a port, got "):
+        RelayConfig(http_names=(name,))
 
 
 # --- the live page's WebSocket ----------------------------------------------------------------------------

@@ -144,6 +144,16 @@ def test_priorities_are_shares(server: str) -> None:
     relay.assert_balanced()
 
 
+def test_a_priority_counts_beside_a_few_cameras_too(server: str) -> None:
+    """As much of the server as two cameras can have with two frames in flight each is all of it."""
+    with RelayThread(server) as relay:
+        with Cameras(relay.target, load=4, priorities=(1, 5)) as cameras:
+            time.sleep(SETTLE_S)
+            first, second = map(len, cameras.measure(3.0))
+        assert 2 * first < second < 6 * first
+    relay.assert_balanced()
+
+
 @pytest.mark.parametrize("priority", ["0", "11", "1.5", "-1", "9" * 5000, "four"])
 def test_a_priority_that_makes_no_sense_is_refused(priority: str) -> None:
     with RelayThread("127.0.0.1:1") as relay, grpc.insecure_channel(relay.target) as channel:

@@ -82,7 +82,7 @@ def test_a_camera_that_stays_off_tells_each_next_attempt(
 
     def several() -> bool:
         if "door" in relay.relay._board.views:
-            told_s.add(relay.relay._board.views["door"]._retry_at_s)
+            told_s.add(relay.relay._board.views["door"]._source.retry_at_s)
         return len(told_s) > 4
 
     with watching(device, relay):
