@@ -52,6 +52,7 @@ class AgeControl:
 
     def __init__(self, max_age_s: float, window: int, *, fixed: bool, adapt: bool) -> None:
         self.window = self._first = window
+        self._useful = max(2, window)  # one is inferred, one waits at the relay
         self.detail = 1.0
         self._goal_s, self._easy_s = GOAL * max_age_s, EASY * max_age_s
         self._fixed, self._adapt = fixed or not max_age_s, adapt and max_age_s > 0
@@ -84,9 +85,7 @@ class AgeControl:
             if trip.seq > self._cut_seq:
                 self._cut(trip.age_s, now_s)
         elif trip.reason == DropReason.MAILBOX:
-            if not self._fixed and self.window > max(
-                2, self._first
-            ):  # one is inferred, one waits at the relay
+            if not self._fixed and self.window > self._useful:
                 self.window -= 1
         elif delivered:
             self._oldest_s = max(self._oldest_s, trip.age_s)
