@@ -29,5 +29,8 @@ def drawn(result: Result) -> NDArray[np.uint8]:
 
 
 def file_stem(camera_id: str) -> str:
-    """A camera's name as a file's: one that lies in the folder that it is put in."""
-    return re.sub(r"[/\\\0]", "_", camera_id)
+    """A camera's name as a file's, which lies in the folder that it is put in: `hall%2F1` of `hall/1`.
+
+    No two cameras have one, so `%` is written as `%25`.
+    """
+    return re.sub(r"[%/\\\0]", lambda match: f"%{ord(match[0]):02X}", camera_id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,15 +18,18 @@ from client.sinks.drawing import drawn, file_stem
 from client.types import Result, Status
 
 JPEG_QUALITY = 92
+MARK = b"Annotated by Sightline"  # in a comment at the head of each picture, so that a later run knows it
+HEAD_BYTES = 128  # the mark is in these
 
 
 class AnnotatedImages(Sink[Result]):
     """Writes delivered frames to a folder, under their file's name (as JPEG, or PNG if it was one).
 
     Two files of one name from different folders become `a.jpg` and `a-2.jpg`, also where different sinks write to
-    the folder at a time. The file itself is never written over. A frame without a file's name is
-    `<camera>-<frame id>.jpg`. `chosen`: only frames on which it finds something; `every_s`: only frames captured so
-    many seconds after the last one that was written. Both are for one camera.
+    the folder at a time. A file that lies there already is written over only if such a sink made it, in an earlier
+    run: photographs never are. A frame without a file's name is `<camera>-<frame id>.jpg`. `chosen`: only frames on
+    which it finds something; `every_s`: only frames captured so many seconds after the last one that was written.
+    Both are for one camera.
 
     Raises:
         SinkError: the folder cannot be made, or a file not be written.
@@ -65,7 +70,7 @@ class AnnotatedImages(Sink[Result]):
         done, data = cv2.imencode(target.suffix, picture, options)
         if not done:
             raise SinkError(f"cannot encode {target}")
-        target.write_bytes(data.tobytes())
+        target.write_bytes(_marked(data.tobytes(), target.suffix))
 
     def close(self) -> None:
         with self._taking:
@@ -74,21 +79,23 @@ class AnnotatedImages(Sink[Result]):
 
     def _target(self, result: Result) -> Path:
         """Where this frame's picture goes."""
-        frame = result.frame
-        if not frame.name:  # ids rise: there is no other of this name
-            return self._folder / f"{file_stem(frame.camera_id)}-{frame.frame_id:06d}.jpg"
-        source, number = Path(frame.name), 1
+        frame, number = result.frame, 1
+        source = Path(frame.name)
         suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
-        target = self._folder / (source.stem + suffix)
-        while not self._take(target, frame.name) or _same(target, source):
+        stem = source.stem if frame.name else f"{file_stem(frame.camera_id)}-{frame.frame_id:06d}"
+        target = self._folder / (stem + suffix)
+        while not self._take(target, frame.name):
             number += 1
-            target = self._folder / f"{source.stem}-{number}{suffix}"
+            target = self._folder / f"{stem}-{number}{suffix}"
         return target
 
     def _take(self, target: Path, source: str) -> bool:
         """Whether this file is this sink's to write the source's picture to."""
-        with self._taking:
-            return self._taken.setdefault(target, (self, source)) == (self, source)
+        if source:  # frames without a file's name have ids that rise: nothing of them needs to be kept
+            with self._taking:
+                if self._taken.setdefault(target, (self, source)) != (self, source):
+                    return False
+        return not _same(target, Path(source)) and not _foreign(target)
 
 
 def _same(a: Path, b: Path) -> bool:
@@ -97,3 +104,22 @@ def _same(a: Path, b: Path) -> bool:
         return a.samefile(b)
     except OSError:
         return False
+
+
+def _foreign(target: Path) -> bool:
+    """Whether there is a file that no AnnotatedImages wrote."""
+    try:
+        with target.open("rb") as file:
+            return MARK not in file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        return False
+
+
+def _marked(data: bytes, suffix: str) -> bytes:
+    """A JPEG with the mark as its comment, or a PNG with it as the text `Software`."""
+    if suffix == ".jpg":
+        start, chunk = 2, b"\xff\xfe" + struct.pack(">H", 2 + len(MARK)) + MARK
+    else:
+        start, text = 8 + 25, b"tEXtSoftware\0" + MARK  # behind the signature and IHDR
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    return data[:start] + chunk + data[start:]

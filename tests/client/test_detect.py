@@ -146,6 +146,16 @@ def test_a_folder_with_a_corrupt_image_goes_on(relay: RelayThread, tmp_path: Pat
     assert "INVALID_ARGUMENT" in said
 
 
+def test_cameras_of_nearly_one_name_have_a_video_each(relay: RelayThread, tmp_path: Path) -> None:
+    video = str(write_video(tmp_path / "clip.mp4", frames=3))
+    options = {"relay": relay.target, "every_frame": True, "save": True, "project": str(tmp_path)}
+    ids = ("hall/1", "hall_1")
+    summary = run(configure([{"source": video, "id": name} for name in ids], options), text_console())
+    assert summary.exit_code == 0
+    for name in ("hall%2F1.mp4", "hall_1.mp4"):
+        assert cv2.VideoCapture(f"{summary.save_dir}/{name}").get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
 def test_conf_and_classes_choose(relay: RelayThread, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(picture()))
     for options, found in (

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from client.choose import Choice
 from client.sinks import AnnotatedImages, AnnotatedVideo, Lost, QueuedSink
+from client.sinks.drawing import file_stem
 from client.sinks.video import fit
 from tests.client.media import jpeg, picture, png
 from tests.client.results import delivered, detections, dropped, frame
@@ -165,7 +166,7 @@ def test_images_of_several_sinks_do_not_hide_each_other(tmp_path: Path) -> None:
         for sink, folder in ((one, "a"), (other, "b"), (one, "a"), (other, "b")):
             sink.write(delivered(frame(0, jpeg=jpeg(image), name=f"{folder}/x.jpg")))
             sink.write(delivered(frame(0, f"{folder}/cam", image_bgr=image)))
-    written = ["a_cam-000000.jpg", "b_cam-000000.jpg", "x-2.jpg", "x.jpg"]
+    written = ["a%2Fcam-000000.jpg", "b%2Fcam-000000.jpg", "x-2.jpg", "x.jpg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == written
     with AnnotatedImages(tmp_path) as again:  # a later run
         again.write(delivered(frame(0, jpeg=jpeg(image), name="b/x.jpg")))
@@ -178,6 +179,48 @@ def test_images_never_write_over_the_file_that_they_came_from(tmp_path: Path) ->
         sink.write(delivered(frame(0, jpeg=original, name=str(tmp_path / "x.jpg"))))
     assert (tmp_path / "x.jpg").read_bytes() == original
     assert (tmp_path / "x-2.jpg").exists()
+
+
+def test_images_never_write_over_a_file_that_is_none_of_theirs(tmp_path: Path) -> None:
+    """Neither another source in the folder, nor what lies there by chance, in this run and in a later one."""
+    image = picture(0, (16, 12))
+    kept = {
+        "x.jpg": jpeg(image),
+        "X.png": png(image),
+        "x.bmp": b"BM",
+        "door-000003.jpg": b"",
+        "y.png": b"any",
+    }
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "x.jpeg").write_bytes(jpeg(image))
+    for _run in range(2):
+        with AnnotatedImages(tmp_path) as sink:
+            for name in ("x.bmp", "x.jpeg", "x.jpg", "X.png"):
+                sink.write(delivered(frame(0, image_bgr=image, name=str(tmp_path / name))))
+            sink.write(delivered(frame(2, image_bgr=image, name="elsewhere/y.png")))
+            sink.write(delivered(frame(3, image_bgr=image)))
+        for name, data in kept.items():
+            assert (tmp_path / name).read_bytes() == data
+        made = {path.name for path in tmp_path.iterdir()} - kept.keys() - {"x.jpeg"}
+        assert made == {"x-2.jpg", "x-3.jpg", "x-4.jpg", "X-2.png", "door-000003-2.jpg", "y-2.png"}
+
+
+def test_a_later_runs_images_replace_an_earlier_ones(tmp_path: Path) -> None:
+    for value in (1, 15):
+        with AnnotatedImages(tmp_path) as sink:
+            for number, name in enumerate(("a.jpg", "b.png", "")):
+                sink.write(delivered(frame(number, image_bgr=picture(value), name=name)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.png", "door-000002.jpg"]
+    for path in tmp_path.iterdir():
+        assert cv2.imread(str(path)).mean() > 140  # type: ignore[union-attr]
+
+
+def test_cameras_whose_names_differ_have_files_that_do() -> None:
+    names = ["hall/1", "hall_1", "hall\\1", "hall%2F1", "hall 1", "Flur-ä"]
+    assert len({file_stem(name) for name in names}) == len(names)
+    assert [file_stem(name) for name in names[3:]] == ["hall%252F1", "hall 1", "Flur-ä"]
+    assert all("/" not in file_stem(name) for name in names)
 
 
 def test_images_keep_nothing_of_what_is_written(tmp_path: Path) -> None:

@@ -158,6 +158,15 @@ def test_folder(relay: str, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 3
 
 
+def test_a_folder_into_itself_keeps_its_pictures(relay: str, tmp_path: Path) -> None:
+    originals = {tmp_path / "x.jpeg": jpeg(picture(1)), tmp_path / "x.jpg": jpeg(picture(2))}
+    for path, data in originals.items():
+        path.write_bytes(data)
+    output(EXAMPLES / "folder.py", tmp_path, tmp_path, relay)
+    assert {path: path.read_bytes() for path in originals} == originals
+    assert len(list(tmp_path.glob("x-*.jpg"))) == 2
+
+
 def test_count_people(relay: str, video: Path) -> None:
     assert output(EXAMPLES / "count_people.py", video, relay) == "middle: 0 in, 1 out (1 person)\n"
 
