@@ -17,6 +17,9 @@ from client.types import Result, Status
 
 Points = tuple[tuple[float, float], ...]  # x, y in 0..1 of the frame
 FRAMES_BEYOND = 2  # an object counts as across once it was seen there twice: a box that trembles counts once
+# A line remembers where so many objects were, those that were seen last. A tracker keeps fewer in the second in which
+# it looks for what it misses, and gives no number twice.
+KEPT_TRACKS = 1000
 
 
 class Counts(Sink[Result]):
@@ -91,9 +94,21 @@ class Counts(Sink[Result]):
             write_through(self._file, to_json(row) + b"\n")
 
 
-def _line(points: Points) -> sv.LineZone:
+class _Line(sv.LineZone):
+    """A line that knows an object again as long as its tracker does. The library's forgets it after 3 frames."""
+
+    def _evict_stale_crossing_history(self, current_keys: set[int]) -> None:
+        history = self.crossing_state_history
+        for key in current_keys & history.keys():
+            history[key] = history.pop(key)  # to the end: the first is who was not seen for longest
+        for key in list(history)[:-KEPT_TRACKS]:
+            del history[key]
+            self._confirmed_crossing_side.pop(key, None)
+
+
+def _line(points: Points) -> _Line:
     start, end = (sv.Point(x * CANVAS_PX, y * CANVAS_PX) for x, y in points)
-    return sv.LineZone(start, end, [sv.Position.BOTTOM_CENTER], FRAMES_BEYOND)
+    return _Line(start, end, [sv.Position.BOTTOM_CENTER], FRAMES_BEYOND)
 
 
 def _zone(points: Points) -> sv.PolygonZone:
