@@ -18,7 +18,7 @@ import os
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from client.detect_config import CAMERA_OPTIONS, FIELDS, CameraConfig, DetectCon
 from client.sources import redact
 
 MAX_BYTES = 1 << 20  # thousands of cameras fit
+MAX_DEPTH = 8  # of lists in options in lists, two more than any option needs
 _NAMES = {name: option for option, name in FIELDS.items()}  # field -> option
 _CAMERA_OPTIONS = sorted(_NAMES.get(name, name) for name in CAMERA_OPTIONS)
 _OPTIONS = sorted(
@@ -41,7 +42,8 @@ _TYPES = {
     **typing.get_type_hints(DetectConfig),
     **typing.get_type_hints(CameraConfig),
 }
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\{(?:(\w+)\})?")  # or what begins as one
+_BOOL, _NULL, _STR = (f"tag:yaml.org,2002:{name}" for name in ("bool", "null", "str"))
 
 Option = tuple[int, yaml.Node]  # its line in the file, from 1, and its value
 
@@ -53,7 +55,8 @@ class ConfigError(ValueError):
 def load(path: Path, overrides: Mapping[str, Any]) -> DetectConfig:
     """Read the file. `overrides`: options that take the place of what it says for the run and for all cameras.
 
-    `${NAME}` in a text is the environment's variable of that name, so that passwords need not be in the file.
+    `${NAME}` in a text is the environment's variable of that name, so that passwords need not be in the file; no
+    other `${` may be there. A text is what is written: `id: 0123` is no number.
     Paths are relative to the working directory.
 
     Raises:
@@ -99,17 +102,28 @@ class _Reader:
         if len(data) > MAX_BYTES:
             raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes")
         try:
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-                raise ConfigError(
-                    f"{path}: expected no aliases (*name); what all cameras share goes above them"
-                )
-            self._loader = yaml.SafeLoader(text)
-            self.root = self._loader.get_single_node()
+            self._check(text)
+            self.root = yaml.compose(text, yaml.SafeLoader)
+        except ConfigError:
+            raise
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise self.error(mark.line + 1 if mark else 1, f"no YAML: {error.problem}") from None
-        except (yaml.YAMLError, RecursionError) as error:
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two of "\UFFFFFFFF"
             raise ConfigError(f"{path}: no YAML: {type(error).__name__}") from None
+
+    def _check(self, text: str) -> None:
+        """Refuse what no option needs, and what could make the file's values something else than what is seen."""
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.AliasEvent):
+                raise self.error(line, "expected no aliases (*name); what all cameras share goes above them")
+            if getattr(event, "tag", None) is not None:
+                raise self.error(line, "expected no tags (!name)")
+            if depth > MAX_DEPTH:
+                raise self.error(line, f"expected at most {MAX_DEPTH} lists in each other")
 
     def error(self, line: int, message: str) -> ConfigError:
         """What is wrong in a line."""
@@ -133,7 +147,8 @@ class _Reader:
             )
         options: dict[str, Option] = {}
         for key, value in node.value:
-            line, name = key.start_mark.line + 1, str(key.value)
+            line = key.start_mark.line + 1
+            name = key.value if isinstance(key, yaml.ScalarNode) else _told(key)
             if name not in allowed:
                 near = difflib.get_close_matches(name, allowed, 1)
                 hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(allowed)}"
@@ -148,31 +163,40 @@ class _Reader:
         values = {}
         for name, (line, node) in options.items():
             try:
-                value = self._loader.construct_object(node, deep=True)
-                values[name] = _typed(_TYPES[FIELDS.get(name, name)], value)
-            except yaml.YAMLError:
-                raise self.error(line, f"{name}: a value of a kind that is not taken") from None
+                values[name] = _typed(_TYPES[FIELDS.get(name, name)], node)
             except ValueError as error:
                 raise self.error(line, f"{name}: {error}") from None
         return values
 
 
-def _typed(kind: Any, value: Any) -> Any:
+def _typed(kind: Any, node: yaml.Node) -> Any:
     """The value as a field of that type takes it. Raises ValueError: what was expected, and what is there."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and (isinstance(value, str) or (number and isinstance(value, int))):
-        return _VARIABLE.sub(_variable, str(value))
-    if kind is int and number and isinstance(value, int):
-        return value
-    if kind in (float, float | None) and number and math.isfinite(value):
-        return float(value)
-    if kind == tuple[str, ...] and isinstance(value, list):
-        return tuple(_typed(str, item) for item in value)
-    if kind == Mapping[str, Points] and isinstance(value, dict):
-        return {str(name): _points(points) for name, points in value.items()}
-    raise ValueError(f"expected {_KINDS.get(kind, 'a value')}, got {_told(value)}")
+    text: str | None = node.value if isinstance(node, yaml.ScalarNode) else None
+    # What stands in quotes is a text only.
+    plain = "" if text is None or getattr(node, "style", None) else text
+    if kind is bool and node.tag == _BOOL:
+        return plain.lower() in ("true", "yes", "on")
+    # `jsonl: no` does not ask for a file `no`.
+    if kind is str and text is not None and node.tag not in (_NULL, _BOOL):
+        return _VARIABLE.sub(_variable, text)
+    if kind is int:
+        with suppress(ValueError):
+            return int(plain)
+    if kind in (float, float | None):
+        with suppress(ValueError):
+            if math.isfinite(number := float(plain)):
+                return number
+    if kind == tuple[str, ...] and isinstance(node, yaml.SequenceNode):
+        return tuple(_typed(str, item) for item in node.value)
+    if kind == Mapping[str, Points] and isinstance(node, yaml.MappingNode):
+        figures: dict[str, Points] = {}
+        for key, points in node.value:
+            name = _typed(str, key)
+            if name in figures:
+                raise ValueError(f"expected {name} once")
+            figures[name] = _points(points)
+        return figures
+    raise ValueError(f"expected {_KINDS.get(kind, 'a value')}, got {_told(node)}")
 
 
 _KINDS: dict[Any, str] = {
@@ -186,24 +210,32 @@ _KINDS: dict[Any, str] = {
 }
 
 
-def _points(value: Any) -> Points:
-    try:
-        return tuple((_typed(float, x), _typed(float, y)) for x, y in value)
-    except (TypeError, ValueError):
-        raise ValueError(f"expected points, as in [[0.1, 0.8], [0.9, 0.8]], got {_told(value)}") from None
+def _points(node: yaml.Node) -> Points:
+    with suppress(ValueError):
+        return tuple((_typed(float, x), _typed(float, y)) for x, y in map(_items, _items(node)))
+    raise ValueError(f"expected points, as in [[0.1, 0.8], [0.9, 0.8]], got {_told(node)}")
+
+
+def _items(node: yaml.Node) -> list[yaml.Node]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise ValueError
+    return list(node.value)
 
 
 def _variable(match: re.Match[str]) -> str:
     name = match.group(1)
+    if name is None:  # what is there may be a part of a password
+        raise ValueError("expected the name of a variable, of letters, digits and _, in ${...}")
     if name not in os.environ:
         raise ValueError(f"expected the environment to hold {name}")
     return os.environ[name]
 
 
-def _told(value: Any) -> str:
+def _told(node: yaml.Node) -> str:
     """A value for people, without what may be a secret in it."""
-    if isinstance(value, str):
-        return repr(redact(value)[:60])
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
+    if not isinstance(node, yaml.ScalarNode):
+        return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+    if node.tag == _NULL:
+        return "nothing"
+    text = redact(node.value)[:60]
+    return repr(text) if node.tag == _STR else text

@@ -58,6 +58,31 @@ def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pyte
     assert config_of(tmp_path, text).cameras[0].source == "rtsp://user:hunter2@door/s$1"
 
 
+def test_a_text_is_what_is_written(tmp_path: Path) -> None:
+    """YAML takes these for numbers, of base 8 and 60 too, and for a day."""
+    texts = ["0123", "12:30", "0x1F", "1_000", "1.50", "2026-01-31", "-0"]
+    for text in texts:
+        config = config_of(
+            tmp_path, f"cameras: [{{source: {text}, id: {text}, classes: [{text}], zones: {{{text}: "
+            "[[0, 0], [0.5, 1e-1], [1, +.5]]}}]\n",
+        )  # fmt: skip
+        (camera,) = config.cameras
+        assert (camera.source, camera.id, camera.classes) == (text, text, (text,))
+        assert camera.zones == {text: ((0, 0), (0.5, 0.1), (1, 0.5))}
+
+
+def test_numbers_and_truths(tmp_path: Path) -> None:
+    config = config_of(
+        tmp_path,
+        "max_age: 1e-1\nduration: 1E+2\nimgsz: 0640\nconf: .5\nloop: Yes\nsave: off\n"
+        "cameras:\n  - source: '010'\n    vid_stride: +2\n    fps: 010\n",
+    )
+    (camera,) = config.cameras
+    assert (camera.source, camera.loop, camera.save) == ("010", True, False)
+    assert (camera.max_age_s, config.duration_s, camera.imgsz, camera.conf) == (0.1, 100.0, 640, 0.5)
+    assert (camera.vid_stride, camera.fps) == (2, 10.0)
+
+
 def test_the_example_is_whole() -> None:
     config = load(EXAMPLE, {})
     assert config.ids() == ["street", "yard"]
@@ -81,10 +106,10 @@ def test_the_example_is_whole() -> None:
         ("cameras:\n  - source: a\n    relay: b\n", "3: unknown option 'relay': expected one of"),
         ("conf: 1\nconf: 1\ncameras:\n  - source: a\n", "2: conf: expected once"),
         ("max_age: fast\ncameras:\n  - source: a\n", "1: max_age: expected a number, got 'fast'"),
-        ("max_age: .nan\ncameras:\n  - source: a\n", "1: max_age: expected a number, got nan"),
+        ("max_age: .nan\ncameras:\n  - source: a\n", "1: max_age: expected a number, got .nan"),
         ("loop: 1\ncameras:\n  - source: a\n", "1: loop: expected true or false, got 1"),
         ("imgsz: 1.5\ncameras:\n  - source: a\n", "1: imgsz: expected a whole number, got 1.5"),
-        ("imgsz: yes\ncameras:\n  - source: a\n", "1: imgsz: expected a whole number, got true"),
+        ("imgsz: yes\ncameras:\n  - source: a\n", "1: imgsz: expected a whole number, got yes"),
         ("classes: person\ncameras:\n  - source: a\n", "1: classes: expected a list, as in"),
         ("cameras:\n  - source: [rtsp://u:hunter2@h]\n", "2: source: expected a text, got a list"),
         ("fps: rtsp://u:hunter2@h\ncameras:\n  - source: a\n", r"1: fps: expected a number, got 'rtsp://\*\*\*@h'"),
@@ -97,11 +122,28 @@ def test_the_example_is_whole() -> None:
         ("cameras:\n  - source: a\n    id: x\n  - source: b\n    id: x\n", "id: expected another for each camera"),
         ("a: [1\n", "no YAML: expected ',' or ']'"),
         ("a: 'open\n", "no YAML: found unexpected end of stream"),
-        ("a: !!python/object:os.system {}\n", "1: unknown option 'a'"),
-        ("relay: !!python/object:os.system {}\ncameras:\n  - source: a\n", "1: relay: a value of a kind"),
-        ("a: &a [1]\nb: *a\n", "expected no aliases"),
+        ("relay: x:1\na: !!python/object:os.system {}\n", "2: expected no tags"),
+        ("loop: !!bool maybe\ncameras:\n  - source: a\n", "1: expected no tags"),
+        ("cameras:\n  - source: a\n    id: !!timestamp x\n", "3: expected no tags"),
+        ("priority: !!int ''\ncameras:\n  - source: a\n", "1: expected no tags"),
+        (f"max_age: {'9' * 400}\ncameras:\n  - source: a\n", "1: max_age: expected a number, got 9{60}$"),
+        (f"imgsz: {'9' * 5000}\ncameras:\n  - source: a\n", "1: imgsz: expected a whole number, got 9{60}$"),
+        ("max_age: '1'\ncameras:\n  - source: a\n", "1: max_age: expected a number, got '1'"),
+        ("max_age: 12:30\ncameras:\n  - source: a\n", "1: max_age: expected a number, got 12:30"),
+        ("jsonl: no\ncameras:\n  - source: a\n", "1: jsonl: expected a text, got no"),
+        ("cameras:\n  - source: a\n    id:\n", "3: id: expected a text, got nothing"),
+        ("cameras:\n  - source: rtsp://u:hunter2${DOOR-PASSWORD}@h\n", r"2: source: expected the name of a variable"),
+        ("classes: ['${A']\ncameras:\n  - source: a\n", r"1: classes: expected the name of a variable"),
+        ("cameras:\n  - source: a\n    lines: {g: [12, 34]}\n", "3: lines: expected points, as in .* got a list"),
+        ("cameras:\n  - source: a\n    lines: {g: {a: b}}\n", "3: lines: expected points, as in .* got a mapping"),
+        ("cameras:\n  - source: a\n    zones: {g: [], g: []}\n", "3: zones: expected g once"),
+        ("? [rtsp://u:hunter2@h]\n: 1\n", "1: unknown option 'a list'"),
+        ("a: &a [1]\nb: *a\n", "2: expected no aliases"),
         ("\x00", "no YAML"),
-        ("[" * 1000, "no YAML"),
+        ('a: "\\UFFFFFFFF"', "no YAML"),
+        ('a: "\\U00FFFFFF"', "no YAML"),
+        ("[" * 9, "1: expected at most 8 lists in each other"),
+        (f"cameras:\n  - source: {'[' * 330}{']' * 330}\n", "2: expected at most 8 lists in each other"),
         ("# " + "x" * MAX_BYTES, "expected at most 1048576 bytes"),
     ],
 )  # fmt: skip
