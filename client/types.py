@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 AHEAD_S = 1.0  # of now, as a capture's time may be that is estimated
+OLDEST_S = 1e9  # that a frame may be: far more than any is
 
 
 class DropReason(StrEnum):
@@ -64,15 +65,37 @@ def check_frame(frame: object) -> Frame:
     """
     if not isinstance(frame, Frame):
         raise TypeError(f"frames(): expected a client.Frame, got a {type(frame).__name__}")
+    _check_camera_id(frame.camera_id)
     for name in ("frame_id", "captured_unix_ns"):
         value = getattr(frame, name)
-        if not isinstance(value, int | np.integer) or not 0 <= value < 1 << 64:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < 1 << 64:
             raise ValueError(f"{name}: expected a whole number of 64 bits, 0 or more, got {value!r:.60}")
-    if not frame.captured_s <= time.monotonic() + AHEAD_S:  # NaN neither
-        raise ValueError(f"captured_s: expected time.monotonic() of its capture, got {frame.captured_s}")
+    captured_s = frame.captured_s
+    is_number = isinstance(captured_s, float | int | np.floating | np.integer)
+    if not (is_number and -AHEAD_S <= time.monotonic() - captured_s <= OLDEST_S):  # NaN neither
+        raise ValueError(f"captured_s: expected time.monotonic() of its capture, got {captured_s!r:.60}")
     if not isinstance(frame.jpeg, bytes | None):
         raise TypeError(f"jpeg: expected bytes or None, got a {type(frame.jpeg).__name__}")
+    _check_image(frame.image_bgr)
     return frame
+
+
+def _check_camera_id(camera_id: object) -> None:
+    """Raise what is wrong with a frame's camera id: TypeError or ValueError."""
+    if not isinstance(camera_id, str):
+        raise TypeError(f'camera_id: expected a text such as "door", got {camera_id!r:.60}')
+    try:
+        camera_id.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"camera_id: expected a text that is UTF-8, got {camera_id!r:.60}") from None
+
+
+def _check_image(image: object) -> None:
+    """Raise what is wrong with a frame's picture, which OpenCV would send all the same, as another one: TypeError."""
+    if image is None or (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3)):
+        return
+    came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+    raise TypeError(f"image_bgr: expected a uint8 array [H, W, 3] or None, got {came}")
 
 
 class Source(Protocol):

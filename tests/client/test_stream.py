@@ -202,6 +202,18 @@ def test_a_source_without_frames_ends_the_stream() -> None:
             "captured_s: expected time.monotonic.. of its capture, got 1000000000.0",
         ),
         (Frame("camera", 1, float("nan"), 0), "captured_s: expected .* got nan"),
+        (Frame("camera", 1, float("-inf"), 0), "captured_s: expected .* got -inf"),
+        (Frame("camera", 1, -1e308, 0), "captured_s: expected .* got -1e.308"),
+        (Frame("camera", 1, "now", 0), "captured_s: expected .* got 'now'"),  # type: ignore[arg-type]
+        (Frame("camera", True, 1.0, 0), "frame_id: expected a whole number .* got True"),
+        (Frame(0, 1, 1.0, 0), 'camera_id: expected a text such as "door", got 0'),  # type: ignore[arg-type]
+        (Frame("a\ud800", 1, 1.0, 0), r"camera_id: expected a text that is UTF-8, got 'a\\ud800'"),
+        (Frame("camera", 1, 1.0, 0, [[0]]), "image_bgr: expected a uint8 array .* got a list"),  # type: ignore[arg-type]
+        (
+            Frame("camera", 1, 1.0, 0, np.zeros((2, 2, 3))),  # type: ignore[arg-type]
+            r"image_bgr: expected a uint8 array \[H, W, 3\] or None, got float64 \(2, 2, 3\)",
+        ),
+        (Frame("camera", 1, 1.0, 0, np.zeros(9, np.uint8)), r"image_bgr: .* got uint8 \(9,\)"),
         (Frame("camera", 1, 1.0, 0, jpeg=bytearray(9)), "jpeg: expected bytes or None, got a bytearray"),  # type: ignore[arg-type]
     ],
 )
