@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
 from client.age_control import AgeControl
 from client.ledger import Entry
 from client.sender import ReportingSource, Sender
+from client.stream_async import AsyncResults, take
 from client.stream_config import StreamConfig
 from client.stream_exit import end_at_exit
 from client.stream_state import StreamState
@@ -38,6 +39,8 @@ class DetectionStream:
 
         with DetectionStream(source, "127.0.0.1:8600") as stream:
             for result in stream: ...
+
+    In a coroutine: `async with`, which closes without blocking the event loop, and `async for` or `anext(stream)`.
 
     `target`: the relay's host:port, or a Transport (`client.direct.DirectTransport` for a TF Serving).
     Raises from the iterator, after the last result: what the source raised; `Unreachable`, `Refused` or another
@@ -78,39 +81,22 @@ class DetectionStream:
     def __next__(self) -> Result:
         state = self._state
         with state.cond:
-            state.cond.wait_for(lambda: state.ledger.has_result or state.ended)
-            if not state.ledger.has_result:
-                if state.error is not None:
-                    error, state.error = state.error, None
-                    raise error
-                raise StopIteration
-            was_sent, result = state.ledger.take_result()
-            state.held -= was_sent
-            state.changed()
-            return result
+            state.cond.wait_for(lambda: state.readable)
+            result = state.take()
+        if result is None:
+            raise StopIteration
+        return result
 
-    async def __aiter__(self) -> AsyncIterator[Result]:
+    def __aiter__(self) -> AsyncResults:
         """The same results for an asyncio program. Leaving the loop early stops the stream."""
-        state, loop, fresh = self._state, asyncio.get_running_loop(), asyncio.Event()
+        return AsyncResults(self)
 
-        def wake() -> None:
-            loop.call_soon_threadsafe(fresh.set)
-
-        with state.cond:
-            state.wakes.add(wake)
-        try:
-            while True:
-                fresh.clear()
-                if not (state.ledger.has_result or state.ended):
-                    await fresh.wait()
-                elif (result := next(self, None)) is not None:
-                    yield result
-                else:
-                    return
-        finally:
-            with state.cond:
-                state.wakes.discard(wake)
-            self.stop()
+    async def __anext__(self) -> Result:
+        """The next result. May be cancelled, by a timeout for one: no result is lost, and the stream goes on."""
+        result = await take(self._state)
+        if result is None:
+            raise StopAsyncIteration
+        return result
 
     @property
     def account(self) -> Account:
@@ -177,6 +163,15 @@ class DetectionStream:
         self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
+    ) -> None:
+        self.stop()  # at once, whatever other threads there is to wait for
+        await asyncio.to_thread(self.close)
 
     def leave(self) -> list[threading.Thread]:
         """`stop`, and the source with it; the threads that are still at work."""

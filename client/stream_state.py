@@ -11,7 +11,7 @@ from enum import Enum
 from client.age_control import AgeControl, Trip
 from client.ledger import Entry, Ledger
 from client.transport import Answer
-from client.types import DropReason, Status
+from client.types import DropReason, Result, Status
 
 CLOSING_S = 5.0  # for a relay that stops to end a stream whose frames it has answered
 
@@ -49,6 +49,27 @@ class StreamState:
     def connected(self) -> bool:
         """Whether frames can be sent now."""
         return self.link is not None and self.link.phase is Phase.READY
+
+    @property
+    def readable(self) -> bool:
+        """Whether `take` has something to tell: a result, or that no more will come."""
+        return self.ledger.has_result or self.ended
+
+    def take(self) -> Result | None:
+        """The next result, where it is `readable`; None at the end.
+
+        Raises:
+            what ended the stream, once.
+        """
+        if self.ledger.has_result:
+            was_sent, result = self.ledger.take_result()
+            self.held -= was_sent
+            self.changed()
+            return result
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return None
 
     def put_in_flight(self, entry: Entry) -> None:
         """A frame goes out."""

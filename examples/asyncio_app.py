@@ -16,7 +16,7 @@ now: dict[str, object] = {"frames": 0}
 
 async def watch(source: str, relay: str) -> None:
     """Keep `now` up to date until the source ends or this task is cancelled."""
-    with DetectionStream(await asyncio.to_thread(open_source, source), relay) as stream:
+    async with DetectionStream(await asyncio.to_thread(open_source, source), relay) as stream:
         async for result in stream:
             if result.detections is not None:
                 now.update(

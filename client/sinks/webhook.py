@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from client.backoff import Backoff
@@ -44,7 +46,7 @@ class Webhook(Sink[bytes]):
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         self._shown = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
         self._url = url
-        self._runner: asyncio.Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -58,20 +60,33 @@ class Webhook(Sink[bytes]):
         return to_json(as_dict(result))
 
     def put(self, item: bytes) -> None:
-        """Post, and again if it may help.
+        """Post, and again if it may help. Whoever calls waits for that, an event loop too.
 
         Raises:
             Lost: it did not.
         """
-        self._runner = self._runner or asyncio.Runner()
-        self._runner.run(self._deliver(item))
+        self._run(self._deliver(item))
 
     def close(self) -> None:
-        if self._runner is not None:
+        if self._loop is not None:
             if self._session is not None:
-                self._runner.run(self._session.close())
-            self._runner.close()
-            self._runner = self._session = None
+                self._run(self._session.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = self._session = None
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this on an event loop of our own in a thread of its own: the caller's thread may be running one."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name=self._shown, daemon=True)
+            self._thread.start()
+        doing = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            doing.result()
+        finally:
+            doing.cancel()  # where Ctrl-C ended the wait for it; else it is done
 
     async def _deliver(self, body: bytes) -> None:
         import aiohttp

@@ -1,5 +1,6 @@
 """Webhook and MQTT, against real servers that refuse, stall, fail and come back."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -110,6 +111,18 @@ def test_a_webhook_gets_each_delivered_result_over_one_connection() -> None:
         assert receiver.connections == 1
         assert queued.name == f"http://{receiver.host}"  # no password, path or query
     assert (queued.written, queued.dropped.total(), queued.error) == (2, 0, None)
+
+
+def test_a_webhook_may_be_written_inside_a_running_event_loop() -> None:
+    async def main(url: str) -> None:
+        with Webhook(url) as sink:
+            sink.write(delivered(frame(1)))
+            sink.write(delivered(frame(2)))
+
+    with Receiver() as receiver:
+        asyncio.run(main(f"http://{receiver.host}/"))
+        assert [body["frame_id"] for body in receiver.bodies] == [1, 2]
+        assert receiver.connections == 1
 
 
 def test_a_webhook_tries_again_where_that_may_help() -> None:

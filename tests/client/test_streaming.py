@@ -6,13 +6,22 @@ import asyncio
 import itertools
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import grpc
 import pytest
 
-from client import DetectionStream, DirectTransport, Result, Status, StreamConfig, Unreachable, WrongService
+from client import (
+    DetectionStream,
+    DirectTransport,
+    Frame,
+    Result,
+    Status,
+    StreamConfig,
+    Unreachable,
+    WrongService,
+)
 from tests.client.fakes import FakeModelServer, NumberSource, RelayProcess, RelayThread, image_of
 
 FILE = StreamConfig(max_age_s=0)
@@ -395,9 +404,88 @@ def test_leaving_an_async_for_early_stops_the_stream(relay: RelayThread) -> None
         stream = DetectionStream(NumberSource(None, live=True, interval_s=0.01), relay.target, FILE)
         results = aiter(stream)
         await anext(results)
-        await results.aclose()  # type: ignore[attr-defined]
+        await results.aclose()
         return stream
 
     stream = asyncio.run(main())
     stream.close()
     assert stream.account.balanced
+
+
+def test_breaking_out_of_an_async_for_stops_the_stream(relay: RelayThread) -> None:
+    async def main() -> DetectionStream:
+        stream = DetectionStream(NumberSource(None, live=True, interval_s=0.01), relay.target, FILE)
+        async for _ in stream:
+            break
+        return stream
+
+    stream = asyncio.run(main())
+    list(stream)  # ends
+    assert stream.account.balanced
+
+
+@pytest.mark.parametrize("through", [lambda stream: stream, aiter])
+def test_a_timeout_of_anext_loses_no_result_and_stops_nothing(
+    relay: RelayThread, through: Callable[[DetectionStream], AsyncIterator[Result]]
+) -> None:
+    async def main() -> tuple[list[int], int]:
+        numbers, timeouts = [], 0
+        async with DetectionStream(NumberSource(8, interval_s=0.05), relay.target, FILE) as stream:
+            results = through(stream)
+            while True:
+                try:
+                    numbers.append((await asyncio.wait_for(anext(results), 0.01)).frame.frame_id)
+                except TimeoutError:
+                    timeouts += 1
+                except StopAsyncIteration:
+                    return numbers, timeouts
+
+    numbers, timeouts = asyncio.run(asyncio.wait_for(main(), 20))
+    assert numbers == list(range(8))
+    assert timeouts > 3
+
+
+def test_async_with_closes_without_blocking_the_event_loop(
+    server: FakeModelServer, relay: RelayThread
+) -> None:
+    server.latency_s = 0.5
+
+    async def main() -> tuple[DetectionStream, float]:
+        async with DetectionStream(NumberSource(1), relay.target, FILE) as stream:
+            while not server.busy:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            ticking = asyncio.create_task(longest_pause_s())
+        ticking.cancel()
+        return stream, await ticking
+
+    stream, pause_s = asyncio.run(main())
+    assert stream.account.balanced
+    assert stream.account.delivered == 1
+    assert pause_s < 0.3
+
+
+async def longest_pause_s() -> float:
+    """Of the event loop, until cancelled."""
+    longest_s = 0.0
+    while True:
+        began_s = time.monotonic()
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            return longest_s
+        longest_s = max(longest_s, time.monotonic() - began_s)
+
+
+def test_what_ends_a_stream_is_raised_by_anext_once() -> None:
+    class Broken(NumberSource):
+        def frames(self) -> Iterator[Frame]:
+            raise OSError("no camera")
+
+    async def main() -> None:
+        async with DetectionStream(Broken(0), "127.0.0.1:1", FILE) as stream:
+            with pytest.raises(OSError, match="no camera"):
+                await anext(stream)
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+
+    asyncio.run(main())
