@@ -6,6 +6,7 @@ import re
 
 import grpc
 
+from client.errors import TransportError
 from client.grpc_words import unwrapped
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a Frame or Result; gRPC's own default of 4 MiB refuses large frames
@@ -53,6 +54,21 @@ def split_address(address: str, option: str) -> tuple[str, int]:
     """host:port apart; an IPv6 host stands in brackets. Raises ValueError naming the option."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) <= 65535) or "@" in host:
-        shown = f"***@{address.rpartition('@')[2]}" if "@" in address else address  # there may be a password
-        raise ValueError(f"--{option}: expected host:port, got {shown!r}")
+        raise ValueError(f"--{option}: expected host:port, got {_shown(address)!r}")
     return host.strip("[]"), int(port)
+
+
+def check_target(target: str) -> None:
+    """Raise TransportError if nothing can be there: gRPC would look for it, for long. UNIX sockets are left to gRPC."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return
+    try:
+        split_address(target, "target")
+    except ValueError:
+        shown = _shown(target) or "''"
+        raise TransportError(shown, "expected host:port, such as 127.0.0.1:8600") from None
+
+
+def _shown(address: str) -> str:
+    """An address as it may be shown: there may be a password in it."""
+    return f"***@{address.rpartition('@')[2]}" if "@" in address else address

@@ -8,7 +8,7 @@ import time
 
 import grpc
 
-from client.channel import CHANNEL_OPTIONS, status_line
+from client.channel import CHANNEL_OPTIONS, check_target, status_line
 from client.predict import PREDICT, parse_response, request_bytes
 from client.transport import Answer, Listener, Outgoing, SourceReport
 from client.types import DropReason, Status
@@ -19,13 +19,18 @@ WATCHER_S = 2.0  # for gRPC's own thread to end, which looks every 0.2 s
 
 
 class DirectTransport:
-    """Calls Predict at `target` (host:port), without a relay. `version` is sent as metadata of that name."""
+    """Calls Predict at `target` (host:port), without a relay. `version` is sent as metadata of that name.
+
+    Raises:
+        TransportError: `target` is no host:port.
+    """
 
     remainder_stage = "predict"  # network, queue and inference: the server does not tell them apart
 
     def __init__(
         self, target: str, *, model_name: str = MODEL_NAME, signature_name: str = SIGNATURE, version: str = ""
     ) -> None:
+        check_target(target)
         self.target = target
         self._request_bytes = functools.partial(request_bytes, model_name, signature_name)
         self._metadata = (("version", version),) if version else ()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from client.channel import CHANNEL_OPTIONS, MOST_IMAGE_BYTES, status_line
+from client.channel import CHANNEL_OPTIONS, MOST_IMAGE_BYTES, check_target, status_line
 from client.predict import to_detections
 from client.security import Security
 from client.transport import Answer, Listener, Outgoing, SourceReport
@@ -35,6 +35,9 @@ class RelayTransport:
     `version`: sent as metadata of that name; the mesh routes by it (for example "v2" to the canary). `priority`: 1 to
     10, the camera's share beside the others' when not every frame can be inferred.
     `security`: TLS and the token of `camera_id`; each new stream asks for the token anew.
+
+    Raises:
+        TransportError: `target` is no host:port.
     """
 
     remainder_stage = "network"  # there and back
@@ -48,6 +51,7 @@ class RelayTransport:
         security: Security | None = None,
         camera_id: str = "",
     ) -> None:
+        check_target(target)
         self.target, self.priority = target, priority
         self._metadata: tuple[tuple[str, str], ...] = (TELL_CLOSING,)
         if version:

@@ -43,8 +43,9 @@ class DetectionStream:
     In a coroutine: `async with`, which closes without blocking the event loop, and `async for` or `anext(stream)`.
 
     `target`: the relay's host:port, or a Transport (`client.direct.DirectTransport` for a TF Serving).
-    Raises from the iterator, after the last result: what the source raised; `Unreachable`, `Refused` or another
-    `TransportError` (see StreamConfig.connect_timeout_s); `WrongService` if the target does not speak the protocol.
+    Raises `TransportError` at once if that is no host:port. Raises from the iterator, after the last result: what the
+    source raised; `Unreachable`, `Refused` or another `TransportError` (see StreamConfig.connect_timeout_s);
+    `WrongService` if the target does not speak the protocol.
     """
 
     def __init__(

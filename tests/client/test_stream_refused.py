@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 
 from client import (
     DetectionStream,
+    DirectTransport,
     Refused,
     RelayTransport,
     StreamConfig,
@@ -143,6 +146,26 @@ def test_a_password_in_an_address_is_not_shown() -> None:
         with pytest.raises(ValueError, match=r"--relay: expected host:port, got '\*\*\*@host") as told:
             split_address(address, "relay")
         assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "transport", [RelayTransport, DirectTransport, partial(DetectionStream, NumberSource(0))]
+)
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [("8600", "8600"), ("127.0.0.1", "127.0.0.1"), ("localhost:99999", "localhost:99999"), ("", "''"),
+     ("user:hunter2@host:1", r"\*\*\*@host:1")],
+)  # fmt: skip
+def test_what_is_no_address_is_told_at_once(
+    transport: Callable[[str], object], target: str, shown: str
+) -> None:
+    with pytest.raises(TransportError, match=f"^{shown}: expected host:port, such as 127.0.0.1:8600$"):
+        transport(target)
+
+
+@pytest.mark.parametrize("target", ["[::1]:8600", "dns:///relay:8600", "unix:/run/relay.sock"])
+def test_what_grpc_takes_for_an_address_is_one(target: str) -> None:
+    assert DirectTransport(target).target == target
 
 
 @pytest.mark.parametrize("code", ["", "UNAVAILABLE: "])
