@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -43,16 +44,18 @@ _VIDEO_ENDINGS = (".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpe
 
 
 def open_source(
-    spec: str, options: SourceOptions | None = None, camera_id: str | None = None
+    spec: str | os.PathLike[str], options: SourceOptions | None = None, camera_id: str | None = None
 ) -> OpenedSource:
-    """Open a source by what names it: see the table above. A file whose name is a number is `./0`.
+    """Open a source by what names it: see the table above. A file whose name is a number is `./0` or a `Path`.
 
     `camera_id` names its frames; by default it is derived from the spec.
 
     Raises:
         SourceError: there is no such source, or it cannot be read. One line, without passwords. A network
             camera is given `options.open_timeout_s`, unless `options.patient`.
+        TypeError: `spec` is neither text nor path, but OpenCV's number of a webcam, for one.
     """
+    spec = _as_text(spec)
     options = options or SourceOptions()
     name = camera_id or default_camera_id(spec)
     webcam = re.fullmatch(r"(?:/dev/video)?([0-9]{1,3})", spec)
@@ -63,6 +66,16 @@ def open_source(
     if is_url(spec):
         return _open_url(spec, name, options)
     return _open_path(spec, name, options)
+
+
+def _as_text(spec: object) -> str:
+    """What names a source, as text; a path's text that names nothing but a file or folder. Raises TypeError."""
+    if isinstance(spec, str):
+        return spec
+    if not isinstance(spec, os.PathLike):
+        raise TypeError(f'source: expected a text or a path, got {spec!r:.60}; the first webcam is "0"')
+    path = os.fsdecode(spec)
+    return path if os.path.dirname(path) else os.path.join(os.curdir, path)
 
 
 def check_source(spec: str, options: SourceOptions | None = None) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Container, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,7 @@ from client.sources import (
     SourceError,
     SourceOptions,
     SyntheticSource,
+    VideoSource,
     check_source,
     open_source,
 )
@@ -612,6 +614,27 @@ def test_the_synthetic_camera_keeps_its_rate() -> None:
     assert source.live
     times = [frame.captured_s for frame in source.frames()]
     assert times[-1] - times[0] == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "0", "synthetic"])
+def test_a_path_is_a_file_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_video(tmp_path / "clip.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        with closing(open_source(path)) as source:
+            assert isinstance(source, VideoSource)
+            assert source.camera_id == Path(name).stem
+    with pytest.raises(SourceError, match="no such file or folder"):
+        open_source(Path("none.mp4"))
+
+
+@pytest.mark.parametrize("spec", [0, None, b"clip.mp4"])
+def test_what_names_no_source_is_told_in_words(spec: object) -> None:
+    message = f'source: expected a text or a path, got {spec!r}; the first webcam is "0"'
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        open_source(spec)  # type: ignore[arg-type]
 
 
 def test_all_kinds_are_sources(tmp_path: Path) -> None:
