@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,9 @@ class Security:
     def of_files(cls, ca: Path | None, token: Path | None) -> Security:
         """The same from files; the token is read anew for each stream, so that it can be renewed.
 
-        Raises ValueError for a file that cannot be read.
+        Raises ValueError for a file that cannot be read, and for a `ca` without a certificate.
         """
-        _read(ca, "ca")  # a file that isn't there is told at once
+        _read_authority(ca)  # what is wrong with a file is told at once
         _read(token, "token")
         if token is None:
             return cls(ca)
@@ -48,10 +49,11 @@ class Security:
             )
 
     def channel(self, target: str, options: list[tuple[str, int]]) -> grpc.Channel:
-        """A channel to `target` (host:port). Raises ValueError if a PEM file cannot be read."""
+        """A channel to `target` (host:port). Raises ValueError for a file that cannot be read, or is no PEM."""
         if self.ca is None:
             return grpc.insecure_channel(target, options)
-        authority, key, chain = _read(self.ca, "ca"), _read(self.key, "key"), _read(self.cert, "cert")
+        authority = _read_authority(self.ca)
+        key, chain = _read_pair(self.key, self.cert)
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority, key, chain), options)
 
     def metadata(self, camera_id: str) -> tuple[tuple[str, str], ...]:
@@ -64,8 +66,33 @@ class Security:
         return (("authorization", f"Bearer {token}"),)
 
 
+def _read_authority(path: Path | None) -> bytes | None:
+    """The bytes of an authority's PEM file, in which there is a certificate; gRPC would say "Failed to create security
+    handshaker", as if the other end were not there."""
+    pem = _read(path, "ca")
+    if path is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except ssl.SSLError:
+            raise ValueError(f"--ca {path}: expected a PEM file with a certificate") from None
+    return pem
+
+
+def _read_pair(key: Path | None, cert: Path | None) -> tuple[bytes | None, bytes | None]:
+    """The bytes of a client's key and certificate, which fit each other."""
+    pems = _read(key, "key"), _read(cert, "cert")
+    if key is not None and cert is not None:
+        try:  # the password: nobody is to be asked for one
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
+        except ssl.SSLError:
+            raise ValueError(
+                f"--cert {cert}, --key {key}: expected PEM files of a certificate and its key without a password"
+            ) from None
+    return pems
+
+
 def _read(path: Path | None, option: str) -> bytes | None:
-    """A PEM file's bytes; None for no file."""
+    """A file's bytes; None for no file."""
     try:
         return path.read_bytes() if path else None
     except OSError as error:

@@ -168,6 +168,33 @@ def test_what_grpc_takes_for_an_address_is_one(target: str) -> None:
     assert DirectTransport(target).target == target
 
 
+@pytest.mark.parametrize(
+    "content", ["", "a text\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_an_authority_that_is_no_certificate_is_told_before_anybody_is_asked(
+    tmp_path: Path, content: str
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(content)
+    message = f"--ca {ca}: expected a PEM file with a certificate"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Security.of_files(ca, None)
+    transport = RelayTransport("localhost:1", security=Security(ca=ca))
+    with pytest.raises(TransportError, match=f"^localhost:1: cannot connect: {message}$"):
+        list(DetectionStream(NumberSource(3), transport, CONFIG))
+
+
+def test_a_clients_certificate_needs_its_key(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    cert, key = self_signed(tmp_path), tmp_path / "key.pem"
+    others_key = self_signed(tmp_path / "other").with_name("key.pem")
+    Security(cert, cert=cert, key=key).channel("localhost:1", []).close()
+    for wrong_cert, wrong_key in ((cert, others_key), (key, key), (cert, cert)):
+        message = f"^--cert {wrong_cert}, --key {wrong_key}: expected PEM files of a certificate and its key"
+        with pytest.raises(ValueError, match=message):
+            Security(cert, cert=wrong_cert, key=wrong_key).channel("localhost:1", [])
+
+
 @pytest.mark.parametrize("code", ["", "UNAVAILABLE: "])
 def test_a_server_that_is_not_there_is_told_with_its_address(code: str) -> None:
     words = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:8500: "
