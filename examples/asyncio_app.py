@@ -1,11 +1,12 @@
 """A stream inside an asyncio program: a web page that always tells what a camera sees now.
 
-python examples/asyncio_app.py SOURCE [relay's host:port]      then: curl localhost:PORT
+python examples/asyncio_app.py SOURCE [relay's host:port]      then: curl localhost:PORT; until Ctrl-C
 """
 
 import asyncio
 import sys
 from collections import Counter
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -48,6 +49,7 @@ async def main(source: str, relay: str = "127.0.0.1:8600") -> None:
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 try:
-    asyncio.run(main(*sys.argv[1:3]))
+    with suppress(KeyboardInterrupt):  # it has cancelled main, which closes the stream and the page
+        asyncio.run(main(*sys.argv[1:3]))
 except ClientError as error:
     sys.exit(str(error))

@@ -4,6 +4,7 @@ python examples/count_people.py clip.mp4 [relay's host:port]
 """
 
 import sys
+from contextlib import suppress
 
 from client import ClientError, DetectionStream, SourceOptions, StreamConfig, open_source
 from client.choose import Choice
@@ -12,11 +13,11 @@ from client.track import Tracker
 
 
 def main(clip: str, relay: str = "127.0.0.1:8600") -> None:
-    """Count over the whole clip."""
+    """Count over the whole clip, or until Ctrl-C."""
     source = open_source(clip, SourceOptions(every_frame=True))
     people, tracker = Choice(classes=["person"]), Tracker(source.fps)
     counts = Counts(source.camera_id, lines={"middle": ((0.5, 1.0), (0.5, 0.0))}, zones={})
-    with DetectionStream(source, relay, StreamConfig(max_age_s=0)) as stream:
+    with suppress(KeyboardInterrupt), DetectionStream(source, relay, StreamConfig(max_age_s=0)) as stream:
         for result in stream:
             counts.write(people.apply(tracker.apply(result)))
     print(*counts.texts(), sep="\n")

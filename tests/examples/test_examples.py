@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from client.sources.images import decode
+from client.wire import relay_pb2 as pb
 from client.wire import tfserving_pb2 as tfs
 from model.child import bound
-from tests.client.fakes import FakeModelServer, RelayThread, response_of
+from tests.client.fakes import FakeModelServer, FakeRelay, RelayThread, response_of
 from tests.client.media import jpeg, number_of, picture, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def output(*arguments: str | Path) -> str:
 
 
 def lines_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
-    """Its lines up to one that is like `pattern`; then Ctrl-C, which it must take well, and the rest."""
+    """Its lines up to one that is like `pattern`; then Ctrl-C, and the rest."""
     assert process.stdout is not None
     watchdog = threading.Timer(WAIT_S, process.kill)
     watchdog.start()
@@ -90,11 +91,16 @@ def lines_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
     while not re.fullmatch(pattern, lines[-1]):
         lines.append(next(process.stdout).rstrip())
     watchdog.cancel()
+    return lines + interrupt(process).splitlines()
+
+
+def interrupt(process: subprocess.Popen[str]) -> str:
+    """Ctrl-C, which it must take well, and what it says from then on."""
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=WAIT_S)
     assert err == ""
     assert process.returncode == 0
-    return lines + out.splitlines()
+    return out
 
 
 def test_webcam(relay: str) -> None:
@@ -172,7 +178,7 @@ def test_count_people(relay: str, video: Path) -> None:
 
 
 def test_asyncio_app(relay: str) -> None:
-    source = "synthetic:size=160x120,fps=30,frames=300"
+    source = "synthetic:size=160x120,fps=30"
     with running(EXAMPLES / "asyncio_app.py", source, relay) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -181,7 +187,26 @@ def test_asyncio_app(relay: str) -> None:
         while not seen["frames"] and time.monotonic() < end:
             seen = json.load(urllib.request.urlopen(url, timeout=5))
             time.sleep(0.05)
-    assert seen["objects"] == {"person": 1}
+        assert seen["objects"] == {"person": 1}
+        interrupt(process)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("count_people.py", "middle: 0 in, 0 out"), ("folder.py", "Account(captured=")]
+)
+def test_ctrl_c_ends_what_would_end_by_itself(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(picture(0)))
+    came = threading.Event()
+
+    def silent(_frame: pb.Frame) -> list[bytes]:
+        came.set()
+        return []
+
+    with FakeRelay(silent) as relay:
+        out = [tmp_path / "out"] if name == "folder.py" else []
+        with running(EXAMPLES / name, tmp_path, *out, relay.target) as process:
+            assert came.wait(WAIT_S)
+            assert interrupt(process).startswith(said)
 
 
 def test_the_readmes_library_example(relay: str, video: Path, tmp_path: Path) -> None:
