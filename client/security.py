@@ -32,7 +32,7 @@ class Security:
 
         Raises ValueError for a file that cannot be read, and for a `ca` without a certificate.
         """
-        _read_authority(ca)  # what is wrong with a file is told at once
+        check_pems(ca)  # what is wrong with a file is told at once
         _read(token, "token")
         if token is None:
             return cls(ca)
@@ -52,9 +52,11 @@ class Security:
         """A channel to `target` (host:port). Raises ValueError for a file that cannot be read, or is no PEM."""
         if self.ca is None:
             return grpc.insecure_channel(target, options)
-        authority = _read_authority(self.ca)
-        key, chain = _read_pair(self.key, self.cert)
-        return grpc.secure_channel(target, grpc.ssl_channel_credentials(authority, key, chain), options)
+        check_pems(self.ca, self.cert, self.key)
+        pems = [
+            _read(path, option) for option, path in (("ca", self.ca), ("key", self.key), ("cert", self.cert))
+        ]
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(*pems), options)
 
     def metadata(self, camera_id: str) -> tuple[tuple[str, str], ...]:
         """What goes with a stream of this camera. Raises what `token_of` does, and ValueError for what is no token."""
@@ -66,29 +68,30 @@ class Security:
         return (("authorization", f"Bearer {token}"),)
 
 
-def _read_authority(path: Path | None) -> bytes | None:
-    """The bytes of an authority's PEM file, in which there is a certificate; gRPC would say "Failed to create security
-    handshaker", as if the other end were not there."""
-    pem = _read(path, "ca")
-    if path is not None:
+def check_pems(ca: Path | None, cert: Path | None = None, key: Path | None = None) -> None:
+    """Raise ValueError for a file that is no PEM, or a key that is not the certificate's. gRPC would say "Failed to
+    create security handshaker" of them, as if the other end were not there, and try for ever."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for option, path in (("ca", ca), ("cert", cert)):
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        except ssl.SSLError:
-            raise ValueError(f"--ca {path}: expected a PEM file with a certificate") from None
-    return pem
-
-
-def _read_pair(key: Path | None, cert: Path | None) -> tuple[bytes | None, bytes | None]:
-    """The bytes of a client's key and certificate, which fit each other."""
-    pems = _read(key, "key"), _read(cert, "cert")
-    if key is not None and cert is not None:
-        try:  # the password: nobody is to be asked for one
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
-        except ssl.SSLError:
+            if path:
+                context.load_verify_locations(path)
+        except OSError as error:
             raise ValueError(
-                f"--cert {cert}, --key {key}: expected PEM files of a certificate and its key without a password"
+                f"--{option} {path}: expected a PEM file with a certificate{_why(error)}"
             ) from None
-    return pems
+    try:
+        if cert and key:
+            context.load_cert_chain(cert, key, password="")  # nobody is to be asked for one
+    except OSError as error:
+        raise ValueError(
+            f"--key {key}: expected a PEM file with the key of --cert {cert}, without a password{_why(error)}"
+        ) from None
+
+
+def _why(error: OSError) -> str:
+    why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return f" ({why.lower().replace('_', ' ')})" if why else ""
 
 
 def _read(path: Path | None, option: str) -> bytes | None:

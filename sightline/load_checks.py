@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from urllib.parse import urlsplit
 
 from client.channel import split_address
+from client.security import check_pems
 from loadtest.images import load_images
 from loadtest.launch import LaunchConfig
 from loadtest.plan import Target
@@ -22,8 +22,8 @@ def check_config(profile: Profile, target: Target, launch: LaunchConfig) -> None
     """Raise what is wrong, in one line: ValueError, RuntimeError, OSError, MeshError, ClientError."""
     distributed = {"--master", "--worker"} & set(launch.locust)
     if profile.stack is None:
-        target.security()
-        check_files(target)
+        security = target.security()
+        check_pems(security.ca, security.cert, security.key)
         if "--master" not in distributed:  # it sends nothing
             check_reachable(profile, target)
     elif distributed:
@@ -35,32 +35,6 @@ def check_config(profile: Profile, target: Target, launch: LaunchConfig) -> None
     if launch.web_port:
         check_free(launch.web_port, "--web-port")
     load_images(profile.images)
-
-
-def check_files(target: Target) -> None:
-    """Raise ValueError for a file that is no PEM, or a key that isn't the certificate's: gRPC would try for ever."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for option, path in (("ca", target.ca), ("cert", target.cert)):
-        try:
-            if path:
-                context.load_verify_locations(path)
-        except OSError as error:
-            raise ValueError(
-                f"--{option} {path}: expected a PEM file with a certificate ({_why(error)})"
-            ) from None
-    try:
-        if target.key:
-            context.load_cert_chain(target.cert, target.key, password="")
-    except OSError as error:
-        raise ValueError(
-            f"--key {target.key}: expected a PEM file with the key of --cert {target.cert}, without a password "
-            f"({_why(error)})"
-        ) from None
-
-
-def _why(error: OSError) -> str:
-    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return str(reason or error).lower().replace("_", " ")
 
 
 def check_reachable(profile: Profile, target: Target) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from client.relayed import RelayTransport
+from client.security import check_pems
 from loadtest.plan import Plan, Search, Target
 from loadtest.profile import load_profile
 from loadtest.stack import StandInConfig, StandIns, gateway_address, meshed
@@ -16,7 +17,6 @@ from mesh.certificates import write_private
 from mesh.run.envoy import envoy_binary
 from mesh.stack import component_folder, istio_folder
 from mesh.tokens import TokenIssuer
-from sightline.load_checks import check_files
 from tests.client.certificates import self_signed
 
 
@@ -72,14 +72,19 @@ def test_tokens_come_from_files_or_from_the_key(tmp_path: Path) -> None:
         Target(cert=str(ca), key=str(ca)).security()
 
 
+def check(target: Target) -> None:
+    security = target.security()
+    check_pems(security.ca, security.cert, security.key)
+
+
 def test_files_that_are_no_pem_are_told(tmp_path: Path) -> None:
     certificate, key = str(self_signed(tmp_path)), str(tmp_path / "key.pem")
     (tmp_path / "other").mkdir()
     other, text = str(self_signed(tmp_path / "other")), tmp_path / "text.pem"
     text.write_text("no PEM")
-    check_files(Target())
-    check_files(Target(ca=certificate))
-    check_files(Target(ca=certificate, cert=certificate, key=key))
+    check(Target())
+    check(Target(ca=certificate))
+    check(Target(ca=certificate, cert=certificate, key=key))
     for target, says in (
         (Target(ca=str(text)), f"--ca {text}: expected a PEM file with a certificate"),
         (Target(ca=key), f"--ca {key}: expected a PEM file with a certificate"),
@@ -91,7 +96,7 @@ def test_files_that_are_no_pem_are_told(tmp_path: Path) -> None:
         (Target(ca=certificate, cert=other, key=key), f"--key {key}: .*of --cert {other}.*mismatch"),
     ):
         with pytest.raises(ValueError, match=says) as caught:
-            check_files(target)
+            check(target)
         assert "\n" not in str(caught.value)
 
 
