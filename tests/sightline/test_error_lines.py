@@ -85,7 +85,10 @@ def nobody() -> Iterator[str]:
             "--http-port: expected another than --listen's, got 8650 twice",
         ),
         (("detect", "a.jpg", "--token=gone"), "--token gone: No such file or directory"),
-        (("detect", "a.jpg", "--ca=gone"), "--ca gone: expected a PEM file with a certificate (no such file or directory)"),
+        (
+            ("detect", "a.jpg", "--ca=gone"),
+            "--ca gone: expected a PEM file with a certificate (no such file or directory)",
+        ),
         (("detect", "a.jpg", "--max-age=-1"), "max_age: expected 0 to 3600 seconds, got -1"),
         (("rollout", "start", "--steps=50,20"), "--steps: expected rising percentages from 0 to 100, got 50, 20"),
         (("rollout", "abort", "--folder=text.pt"), "text.pt: no rollout runs here"),
