@@ -25,7 +25,7 @@ MAX_PIXELS = 64_000_000
 MAX_JPEG_SIDE = 65_500  # libjpeg's
 BODY_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 60.0
-TURNED_QUALITIES = (95, 85, 70, 50)  # a photograph is about a third, a half and two thirds smaller
+TURNED_QUALITIES = (95, 85, 70, 50)  # the first at which a picture that was turned fits
 USAGE = "curl --data-binary @photo.jpg http://HOST:PORT/v1/detect"
 _TYPES = {415: web.HTTPUnsupportedMediaType, 408: web.HTTPRequestTimeout, 429: web.HTTPTooManyRequests,
           502: web.HTTPBadGateway, 503: web.HTTPServiceUnavailable, 504: web.HTTPGatewayTimeout}  # fmt: skip

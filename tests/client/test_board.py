@@ -33,12 +33,17 @@ def delivered(view: CameraView, now_s: float) -> None:
     view.sent(result, now_s, 50.0)
 
 
+def two_streams(board: Board) -> tuple[CameraView, Stream, Stream, float]:
+    """Of the camera `door`; its view, and when it joined."""
+    old, new = Stream(), Stream()
+    view = board.join("door", old)
+    board.join("door", new)
+    return view, old, new, view._arrived_s
+
+
 def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
     def check(board: Board) -> None:
-        old, new = Stream(), Stream()
-        view = board.join("door", old)
-        now_s = view._arrived_s
-        board.join("door", new)
+        view, old, new, now_s = two_streams(board)
         for number in range(5):
             came(view, old, 1000 + number, now_s)
             came(view, new, number, now_s)
@@ -63,10 +68,7 @@ def test_two_streams_of_one_camera_id_have_frame_ids_of_their_own() -> None:
 
 def test_a_stream_that_streams_counts_more_than_one_whose_source_failed() -> None:
     def check(board: Board) -> None:
-        old, new = Stream(), Stream()
-        view = board.join("door", old)
-        now_s = view._arrived_s
-        board.join("door", new)
+        view, old, new, now_s = two_streams(board)
         view.source_is(old, pb.Source(state="failed", problem="unplugged"), now_s)
         came(view, new, 0, now_s)
         assert (view.state(now_s), view.summary(now_s)["problem"]) == ("streaming", "")
